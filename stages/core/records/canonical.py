@@ -1,0 +1,62 @@
+"""One byte string per value: RFC 8785 canonical JSON, and floats that survive it exactly.
+
+Everything that is hashed or signed goes through `dumps`. Numbers of a recipe are kept as hex strings
+(`0x1.8000000000000p-1`), since decimal text would leave their last bit to the reader.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from stages.core.errors import LabError
+
+Json = Any  # a tree of dict[str, Json], list[Json], str, int, float, bool, None
+
+
+def dumps(value: Json) -> bytes:
+    """Canonical bytes of `value` (RFC 8785): sorted keys, no spaces, UTF-8.
+
+    Raises LabError for NaN, infinities and integers beyond 2^53, which JSON cannot carry exactly.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as problem:
+        raise LabError(f"cannot write this value as canonical JSON: {problem}") from problem
+
+
+def pretty(value: Json) -> str:
+    """Sorted, indented JSON for files that people review; same content as `dumps`, one final newline."""
+    dumps(value)
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def hex_float(value: float) -> str:
+    """Exact text of a float64, e.g. 0.5 -> '0x1.0000000000000p-1'. Negative zero becomes zero."""
+    return (float(value) + 0.0).hex()
+
+
+def from_hex(text: str) -> float:
+    """The float64 that `hex_float` wrote. Raises LabError if `text` is not such a string."""
+    try:
+        return float.fromhex(text)
+    except (ValueError, TypeError) as problem:
+        raise LabError(f"expected a hex float such as '0x1.8p-1', got {text!r}") from problem
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Write `pretty(value)` to `path` so that a kill at any instant leaves the old file or the new one."""
+    from stages.core.records.files import write_text
+
+    write_text(path, pretty(value))
+
+
+def read_json(path: Path) -> Json:
+    """Parse one JSON file. Raises LabError naming the file if it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise LabError(f"cannot read {path}: {problem.strerror}") from problem
+    except ValueError as problem:
+        raise LabError(f"{path} is not JSON: {problem}") from problem

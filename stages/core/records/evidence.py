@@ -1,0 +1,98 @@
+"""What a subject answered, item by item: the only thing that metrics, intervals and fronts are made from.
+
+A subject is anything that answered the same items: a candidate, a parent, the base, an output ensemble.
+One file per subject, `data/evidence/<subject id>.json`; the cases themselves lie in `data/cases/<split>/<task>.jsonl`
+in the same order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.errors import LabError
+from stages.core.records.canonical import Json, read_json
+
+SCHEMA = "mergelab/evidence/1"
+KINDS = ("candidate", "parent", "base", "ensemble")
+LOGLIKELIHOOD_DIGITS = 4  # nats: the last digits depend on the CPU's kernels (DESIGN, the way of a request)
+
+
+@dataclass(frozen=True)
+class TaskEvidence:
+    """Answers to one task on one split, in the order of its cases.
+
+    correct: one bool per item, exact match under greedy decoding.
+    loglikelihood: nats of the right answer per item, rounded to 1e-4; answer_tokens: its length in tokens.
+    """
+
+    correct: tuple[bool, ...]
+    loglikelihood: tuple[float, ...]
+    answer_tokens: tuple[int, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of items answered exactly, in [0, 1]."""
+        return sum(self.correct) / len(self.correct)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who answered. `passes`: forward passes per token, the cost in units of one parent (an ensemble of 2 has 2)."""
+
+    id: str
+    kind: str
+    label: str
+    artifact: str  # sha256: the artifact's manifest digest, or the digest of an ensemble's members and weights
+    passes: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All answers of one subject: results[split][task]."""
+
+    subject: Subject
+    suite_digest: str
+    scorer: int
+    results: Mapping[str, Mapping[str, TaskEvidence]]
+
+    def to_json(self) -> Json:
+        """The tree of one evidence file; answers as a string of 0 and 1."""
+        return {
+            "schema": SCHEMA,
+            "subject": vars(self.subject),
+            "suite_digest": self.suite_digest,
+            "scorer": self.scorer,
+            "results": {
+                split: {task: _task_json(answers) for task, answers in tasks.items()}
+                for split, tasks in self.results.items()
+            },
+        }
+
+
+def load(path: Path) -> Evidence:
+    """Read one evidence file. Raises LabError naming the file if its schema or lengths are wrong."""
+    tree = read_json(path)
+    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+        raise LabError(f"{path}: expected schema {SCHEMA!r}. Run `dvc repro eval`.")
+    results = {
+        split: {task: _task(path, task, answers) for task, answers in tasks.items()}
+        for split, tasks in tree["results"].items()
+    }
+    return Evidence(Subject(**tree["subject"]), tree["suite_digest"], tree["scorer"], results)
+
+
+def _task_json(answers: TaskEvidence) -> Json:
+    return {
+        "correct": "".join("01"[bit] for bit in answers.correct),
+        "loglikelihood": [round(value, LOGLIKELIHOOD_DIGITS) for value in answers.loglikelihood],
+        "answer_tokens": list(answers.answer_tokens),
+    }
+
+
+def _task(path: Path, task: str, tree: Json) -> TaskEvidence:
+    answers = TaskEvidence(
+        tuple(bit == "1" for bit in tree["correct"]), tuple(tree["loglikelihood"]), tuple(tree["answer_tokens"])
+    )
+    if not len(answers.correct) == len(answers.loglikelihood) == len(answers.answer_tokens):
+        raise LabError(f"{path}: the lists of task {task!r} differ in length. Run `dvc repro eval`.")
+    return answers

@@ -1,0 +1,85 @@
+"""The manifest of an artifact: the sha256 of every file, checked when bytes are loaded.
+
+DVC moves files; it is never what they are trusted by (md5, and read-only files are not hashed again).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.errors import BadCheckpoint
+from stages.core.records.canonical import Json, dumps, read_json
+from stages.core.records.files import sha256_bytes, sha256_file
+
+SCHEMA = "mergelab/manifest/1"
+NAME = "manifest.json"
+BESIDE = frozenset({NAME, "card.json", "lineage.json", "run.json", "README.md"})  # about the artifact, not of it
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of an artifact: lower-case hex sha256, and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """File name → record, for every file that belongs to the artifact (flat: no folders)."""
+
+    files: Mapping[str, FileRecord]
+
+    @property
+    def digest(self) -> str:
+        """Identity of the artifact: sha256 of the canonical map of names to sha256."""
+        return sha256_bytes(dumps({name: record.sha256 for name, record in self.files.items()}))
+
+    def to_json(self) -> Json:
+        """The tree kept in manifest.json; its digest is stated for readers and checked by `load`."""
+        files = {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in self.files.items()}
+        return {"schema": SCHEMA, "digest": self.digest, "files": files}
+
+
+def describe(directory: Path) -> Manifest:
+    """Hash every regular file of `directory` that belongs to the artifact.
+
+    Raises BadCheckpoint for a symbolic link or a sub-folder: an artifact is flat and holds its own bytes.
+    """
+    files = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            raise BadCheckpoint("not-a-file", f"{path} is no regular file. Remove it or copy its target.")
+        if path.name not in BESIDE and not path.name.startswith("."):
+            files[path.name] = FileRecord(sha256_file(path), path.stat().st_size)
+    return Manifest(files)
+
+
+def load(directory: Path) -> Manifest:
+    """Read `directory`/manifest.json. Raises BadCheckpoint if it disagrees with its own digest."""
+    tree = read_json(directory / NAME)
+    if tree.get("schema") != SCHEMA:
+        raise BadCheckpoint("manifest-schema", f"{directory / NAME}: expected schema {SCHEMA!r}")
+    files = {name: FileRecord(record["sha256"], record["bytes"]) for name, record in tree["files"].items()}
+    manifest = Manifest(files)
+    if manifest.digest != tree["digest"]:
+        raise BadCheckpoint("manifest-digest", f"{directory / NAME} was edited: its digest does not match")
+    return manifest
+
+
+def check(directory: Path, manifest: Manifest) -> None:
+    """Hash the files again. Raises BadCheckpoint naming the first that is missing, extra or altered."""
+    found = describe(directory)
+    for name in sorted(found.files.keys() | manifest.files.keys()):
+        want, got = manifest.files.get(name), found.files.get(name)
+        if want == got:
+            continue
+        if got is None:
+            raise BadCheckpoint("file-missing", f"{directory / name} is missing. Run `dvc repro parents`.")
+        if want is None:
+            raise BadCheckpoint("file-extra", f"{directory / name} is not in the manifest. Remove it.")
+        raise BadCheckpoint(
+            "file-altered",
+            f"{directory / name} changed: expected sha256 {want.sha256} ({want.bytes} bytes), "
+            f"got {got.sha256} ({got.bytes} bytes). Restore the file, or acquire the parent again.",
+        )
