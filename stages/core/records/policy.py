@@ -1,0 +1,103 @@
+"""The policy of an experiment: every threshold and margin that a verdict rests on, and nothing else.
+
+conf/policy/<name>.yaml holds the numbers, each with its unit and reason; these models hold names and ranges.
+Changing a number re-runs the stage that reads it (gate: `gate`; pareto: everything else) and no merge.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share, probability or difference of accuracies, 0 to 1."""
+
+
+class Section(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GatePolicy(Section):
+    """Bounds of the cheap validity checks on each artifact.
+
+    norm_ratio: a tensor's norm over the larger of its parents' norms. outlier_ratio: the same of its largest
+    absolute entry. perplexity_ratio: perplexity on the smoke split over the worse parent's. smoke_items: items
+    per task.
+    """
+
+    norm_ratio: float = Field(gt=0)
+    outlier_ratio: float = Field(gt=0)
+    perplexity_ratio: float = Field(gt=0)
+    smoke_items: int = Field(gt=0)
+
+
+class FrontPolicy(Section):
+    """How uncertain the front is.
+
+    bootstrap: number of resamples. cluster: what is resampled together: twins (`pair`), template families
+    or single items. min_clusters: fewer clusters in a task than this are refused. robust, not_excluded:
+    shares of resamples in which a subject must be non-dominated. recovered_floor: least share of each
+    parent's gain over the base that a merge must recover on that parent's niche.
+    """
+
+    bootstrap: int = Field(ge=100, le=100_000)
+    cluster: Literal["pair", "family", "item"]
+    min_clusters: int = Field(ge=2)
+    robust: Share
+    not_excluded: Share
+    recovered_floor: float
+
+
+class Constraint(Section):
+    """A skill that a merge may not lose: at most `margin` (accuracy, 0 to 1) below the worse or better parent."""
+
+    margin: Share
+    against: Literal["worse", "better"]
+
+
+class Constraints(Section):
+    """One constraint per kind of task; null measures the kind and never rejects for it."""
+
+    shared: Constraint | None
+    rare: Constraint | None
+    conflict: Constraint | None
+    refusal: Constraint | None
+    long_context: Constraint | None
+    tool: Constraint | None
+    out_of_distribution: Constraint | None
+    bias: Constraint | None
+
+    def of(self, kind: str) -> Constraint | None:
+        """The constraint on tasks of `kind`; None for niches (objectives) and for kinds only measured."""
+        found = getattr(self, kind) if kind in type(self).model_fields else None
+        return found if isinstance(found, Constraint) else None
+
+
+class EnsemblePolicy(Section):
+    """When running the parents side by side beats merging them.
+
+    margin: how far (recovered fraction) a merge's headline may lie below the best ensemble's. pass_budget:
+    most forward passes per token, in units of one parent, that may be served; an ensemble above it is to be
+    distilled.
+    """
+
+    margin: float = Field(ge=0)
+    pass_budget: float = Field(ge=1)
+
+
+class Policy(Section):
+    """Group `policy` of the request.
+
+    confidence: level of every interval and test. reject: who carries the burden of proof. `shown_loss` rejects
+    what was shown to be lost; `unproven` rejects whatever was not shown to be kept.
+    """
+
+    name: str
+    version: int = Field(ge=1)
+    confidence: float = Field(gt=0.5, lt=1)
+    reject: Literal["shown_loss", "unproven"]
+    gate: GatePolicy
+    front: FrontPolicy
+    constraints: Constraints
+    ensemble: EnsemblePolicy
