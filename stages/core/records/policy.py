@@ -22,8 +22,8 @@ class GatePolicy(Section):
     """Bounds of the cheap validity checks on each artifact.
 
     norm_ratio: a tensor's norm over the larger of its parents' norms. outlier_ratio: the same of its largest
-    absolute entry. perplexity_ratio: perplexity on the smoke split over the worse parent's. smoke_items: items
-    per task.
+    absolute entry. perplexity_ratio: perplexity on the smoke split over the worse parent's. smoke_items:
+    items per task.
     """
 
     norm_ratio: float = Field(gt=0)
@@ -50,7 +50,7 @@ class FrontPolicy(Section):
 
 
 class Constraint(Section):
-    """A skill that a merge may not lose: at most `margin` (accuracy, 0 to 1) below the worse or better parent."""
+    """A skill that a merge may not lose: at most `margin` (accuracy, 0 to 1) below the named parent."""
 
     margin: Share
     against: Literal["worse", "better"]
@@ -89,8 +89,8 @@ class EnsemblePolicy(Section):
 class Policy(Section):
     """Group `policy` of the request.
 
-    confidence: level of every interval and test. reject: who carries the burden of proof. `shown_loss` rejects
-    what was shown to be lost; `unproven` rejects whatever was not shown to be kept.
+    confidence: level of every interval and test. reject: who carries the burden of proof. `shown_loss`
+    rejects what was shown to be lost; `unproven` rejects whatever was not shown to be kept.
     """
 
     name: str
