@@ -1,0 +1,198 @@
+"""The card of a parent: what it is, what it may be used for, and what was measured of it.
+
+A card lies beside the weights as card.json and is no part of their digest: it may be corrected without
+making another artifact. Whatever a rule needs and a card leaves open (`null`, an empty string) is unknown,
+and unknown refuses.
+"""
+
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from stages.core.errors import BadRequest
+from stages.core.records.canonical import Json, read_json
+
+SCHEMA = "mergelab/card/1"
+NAME = "card.json"
+PII = (
+    "none",
+    "pseudonymous",
+    "personal",
+    "sensitive",
+)  # in order of care: each class needs more than the last
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Names = tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]
+
+
+class Section(BaseModel):
+    """A part of a card: immutable; an unknown key is an error, and "yes" or 1 is no boolean."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Niche(Section):
+    """What an expert is for. skill: the name of the task that measures it."""
+
+    skill: Annotated[str, Field(min_length=1, max_length=64)]
+    statement: Text
+
+
+class Licence(Section):
+    """SPDX expressions: of the weights, and of each data set they were trained on. Empty means unknown."""
+
+    weights: str
+    data: Names
+
+
+class Restrictions(Section):
+    """What the parent's data or makers forbid. `null` is unknown.
+
+    regions, purposes: where and what for it may be used; empty means anywhere, anything. consent_expires:
+    last day of the shortest consent. withdrawals: ids of people or records that were withdrawn and are
+    still in the weights. contaminated: benchmarks whose items were in the training data. synthetic_from:
+    models that made training data.
+    """
+
+    noncommercial: bool | None
+    no_release: bool | None
+    pii: Literal["none", "pseudonymous", "personal", "sensitive"] | None
+    regions: Names
+    purposes: Names
+    consent_expires: datetime.date | None
+    withdrawals: Names
+    contaminated: Names
+    synthetic_from: Names
+
+
+class Training(Section):
+    """How the weights were made. Further numbers are free."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float]
+    recipe: Text
+    version: int = Field(ge=1)
+    seed: int | None = None
+    steps: int | None = None
+    cpu_seconds: float | None = None
+
+
+class Evaluation(Section):
+    """Accuracy per skill, of exactly the weights with this sha256. items: how many items each skill had."""
+
+    suite: Identifier
+    suite_version: int = Field(ge=1)
+    weights_sha256: Digest
+    items: dict[str, Annotated[int, Field(ge=1)]]
+    scores: dict[str, Share]
+
+
+class Advisory(Section):
+    """A known problem of safety or provenance."""
+
+    id: Text
+    severity: Literal["low", "moderate", "high", "critical"]
+    summary: Text
+    resolved: bool
+
+
+class Safety(Section):
+    """Known problems, resolved ones too."""
+
+    advisories: tuple[Advisory, ...]
+
+
+class Card(Section):
+    """All of card.json. `base`: the id of the model that an expert was tuned from."""
+
+    schema_: Literal["mergelab/card/1"] = Field(alias="schema")
+    id: Identifier
+    title: Text
+    family: Identifier
+    role: Literal["base", "expert"]
+    base: Identifier | None
+    niche: Niche | None
+    licence: Licence
+    restrictions: Restrictions
+    training: Training | None = None
+    evaluation: Evaluation | None
+    safety: Safety
+
+    @field_validator("base", "niche")
+    @classmethod
+    def _belongs_to_role(cls, value: object, info: ValidationInfo) -> object:
+        """An expert names both; a base neither."""
+        role = info.data.get("role")
+        if role == "expert" and value is None:
+            raise ValueError(f"an expert needs its {info.field_name}")
+        if role == "base" and value is not None:
+            raise ValueError(f"a base has no {info.field_name}: write null, or make its role 'expert'")
+        return value
+
+    def to_json(self) -> Json:
+        """The tree kept in card.json."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def parse(tree: Json, where: str) -> Card:
+    """The card of a plain tree. `where` names its file. Raises BadRequest with every problem at once."""
+    try:
+        return Card.model_validate_json(json.dumps(tree))
+    except ValidationError as failure:
+        raise BadRequest([f"{where}: {problem}" for problem in _explain(failure)]) from None
+
+
+def load(path: Path) -> Card:
+    """Read a card.json. Raises LabError if it is no JSON, BadRequest with every problem in it."""
+    return parse(read_json(path), str(path))
+
+
+def template(identifier: str) -> Json:
+    """A card to fill in: it is complete in form, and refused until its unknowns are answered."""
+    return {
+        "schema": SCHEMA,
+        "id": identifier,
+        "title": "what this model is, in a line",
+        "family": "name-shared-by-base-and-experts",
+        "role": "expert",
+        "base": "id-of-the-base",
+        "niche": {
+            "skill": "name of the task that measures it",
+            "statement": "what it does better than the base",
+        },
+        "licence": {"weights": "", "data": []},
+        "restrictions": {
+            "noncommercial": None,
+            "no_release": None,
+            "pii": None,
+            "regions": [],
+            "purposes": [],
+            "consent_expires": None,
+            "withdrawals": [],
+            "contaminated": [],
+            "synthetic_from": [],
+        },
+        "training": None,
+        "evaluation": None,
+        "safety": {"advisories": []},
+    }
+
+
+def _explain(failure: ValidationError) -> Iterator[str]:
+    for detail in failure.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"]) or "the card"
+        if detail["type"] == "extra_forbidden":
+            yield f"{key}: unknown key"
+        elif detail["type"] == "missing":
+            yield f"{key}: missing"
+        elif detail["type"] == "value_error":
+            yield f"{key}: {detail['ctx']['error']}"
+        else:
+            yield f"{key}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {str(detail['input'])[:80]!r}"
