@@ -1,0 +1,152 @@
+"""Copy a parent while hashing it, scan the copy, describe it, and publish it whole or not at all.
+
+Nothing reads the source after the copy: a file swapped between check and use cannot matter.
+"""
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from stages.conf import Source
+from stages.core.errors import BadCheckpoint, BadRequest
+from stages.core.records import card as cards
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import pretty, read_json, write_json
+from stages.core.records.files import READ_BYTES, publish
+from stages.core.records.manifest import BESIDE, FileRecord, Manifest
+from stages.parents import scan, sources
+
+LEFT_BEHIND: Final = frozenset({manifests.NAME, "README.md"})  # written anew; for readers of the source
+
+
+def acquire(members: Mapping[str, Source], root: Path, output: Path) -> dict[str, Manifest]:
+    """Make `output` hold exactly these members, each as `output`/<id>/; id → manifest, in the order given.
+
+    All of them are fetched and judged before the first is published. Raises BadCheckpoint with every member's
+    problems and the first one's code; then `output` is as it was.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    drafts = {name: output / f".{name}.{secrets.token_hex(4)}.part" for name in members}
+    refusals: list[BadCheckpoint] = []
+    acquired: dict[str, Manifest] = {}
+    try:
+        for name, source in members.items():
+            try:
+                acquired[name] = _draft(name, source, root, drafts[name])
+            except BadCheckpoint as refusal:
+                refusals.append(refusal)
+        _raise_all(refusals)
+        for name, draft in drafts.items():
+            publish(draft, output / name)
+        _remove_others(output, members)
+    finally:
+        for draft in drafts.values():
+            shutil.rmtree(draft, ignore_errors=True)
+    return acquired
+
+
+def _draft(identifier: str, source: Source, root: Path, draft: Path) -> Manifest:
+    """Fill the folder `draft` from the source. Raises BadCheckpoint on the first step with problems."""
+    folder = sources.locate(identifier, source, root)
+    scan.refuse(identifier, scan.outside(folder))
+    draft.mkdir()
+    files = {path.name: _copy(path, draft / path.name) for path in sorted(folder.iterdir())}
+    manifest = Manifest({name: record for name, record in files.items() if name not in BESIDE})
+    scan.refuse(identifier, scan.outside(draft) or scan.inside(draft))
+    _check_digest(identifier, source, draft, manifest)
+    _check_card(identifier, draft)
+    for name in LEFT_BEHIND:
+        (draft / name).unlink(missing_ok=True)
+    write_json(draft / manifests.NAME, manifest.to_json())
+    return manifest
+
+
+def _copy(source: Path, target: Path) -> FileRecord:
+    """Copy one regular file, following no link, and give the record of exactly the bytes that were written.
+
+    Raises BadCheckpoint (`changed-while-read`) if the file is not what it was when it was opened.
+    """
+    digest, size = sha256(), 0
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as problem:
+        raise BadCheckpoint("unreadable", f"cannot read {source}: {problem.strerror}.") from problem
+    with os.fdopen(handle, "rb") as reader, target.open("xb") as writer:
+        opened = os.fstat(handle)
+        if not stat.S_ISREG(opened.st_mode):
+            raise BadCheckpoint(
+                "changed-while-read", f"{source} is no plain file any more. Run the stage again."
+            )
+        while size <= opened.st_size and (block := reader.read(READ_BYTES)):
+            digest.update(block)
+            size += writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+        closed = os.fstat(handle)
+    if (size, closed.st_ctime_ns) != (opened.st_size, opened.st_ctime_ns):
+        raise BadCheckpoint("changed-while-read", f"{source} changed while it was read. Run the stage again.")
+    return FileRecord(digest.hexdigest(), size)
+
+
+def _check_digest(identifier: str, source: Source, draft: Path, manifest: Manifest) -> None:
+    """Compare with the digest in the request, and with the manifest that the source may bring along."""
+    if source.digest is None and source.kind != "repository":
+        raise BadCheckpoint(
+            "digest-missing",
+            f"{identifier}: nothing records changes of {source.path}, so its digest must be in the request. "
+            f"If the folder is what you mean, set parents.members.{identifier}.source.digest to "
+            f"{manifest.digest}.",
+        )
+    if source.digest not in (None, manifest.digest):
+        raise BadCheckpoint(
+            "source-digest",
+            f"{identifier}: {source.path} is not the artifact asked for: expected digest {source.digest}, "
+            f"got {manifest.digest}. Restore its files, or review the new ones and change "
+            f"parents.members.{identifier}.source.digest.",
+        )
+    stated = draft / manifests.NAME
+    if stated.exists() and read_json(stated) != manifest.to_json():
+        raise BadCheckpoint(
+            "manifest-mismatch",
+            f"{identifier}: {manifests.NAME} in {source.path} does not describe the files beside it. "
+            "Restore them, or remove it.",
+        )
+
+
+def _check_card(identifier: str, draft: Path) -> None:
+    if not (draft / cards.NAME).exists():
+        raise BadCheckpoint(
+            "card-missing",
+            f"{identifier} has no {cards.NAME}: nobody has said what it is and what it may be used for. "
+            "Write one beside its weights; each null and empty string stands for something unknown:\n"
+            f"{pretty(cards.template(identifier))}",
+        )
+    try:
+        card = cards.load(draft / cards.NAME)
+    except BadRequest as refusal:
+        lines = [problem.replace(str(draft), identifier) for problem in refusal.problems]
+        raise BadCheckpoint("card", "\n".join(lines)) from refusal
+    if card.id != identifier:
+        raise BadCheckpoint(
+            "card-id", f"{identifier}/{cards.NAME} is the card of {card.id!r}. Rename one of them."
+        )
+
+
+def _raise_all(refusals: Sequence[BadCheckpoint]) -> None:
+    if len(refusals) == 1:
+        raise refusals[0]
+    if refusals:
+        lines = "\n".join(str(refusal) for refusal in refusals)
+        raise BadCheckpoint(refusals[0].code, f"{len(refusals)} parents were refused:\n{lines}")
+
+
+def _remove_others(output: Path, members: Mapping[str, Source]) -> None:
+    """Parents of an earlier request and drafts of a killed run: `output` is this stage's alone."""
+    for path in output.iterdir():
+        if path.name not in members:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -1,0 +1,104 @@
+"""A parent of a few hundred bytes, written by hand: no torch, no safetensors library."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4,
+    "intermediate_size": 6,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 32,
+    "tie_word_embeddings": True,
+    "vocab_size": 5,
+    "dtype": "float32",
+}
+TOKENIZER: dict[str, Any] = {
+    "version": "1.0",
+    "added_tokens": [{"id": 0, "content": "<pad>", "special": True}],
+    "normalizer": None,
+    "pre_tokenizer": None,
+    "model": {"type": "BPE", "vocab": {"<pad>": 0, "a": 1, "b": 2, "ab": 3, "c": 4}, "merges": [["a", "b"]]},
+}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "model.embed_tokens.weight": (5, 4),
+    "model.layers.0.mlp.up_proj.weight": (6, 4),
+    "model.norm.weight": (4,),
+}
+
+
+def safetensors(shapes: Mapping[str, tuple[int, ...]], *, dtype: str = "F32", fill: float = 1.0) -> bytes:
+    """A file with these tensors, every entry `fill`. dtype: F32 or F16."""
+    form = {"F32": "<f", "F16": "<e"}[dtype]
+    header: dict[str, Any] = {}
+    data = b""
+    for name, shape in shapes.items():
+        count = 1
+        for extent in shape:
+            count *= extent
+        block = struct.pack(form, fill) * count
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [len(data), len(data) + len(block)],
+        }
+        data += block
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def card(identifier: str, weights: bytes, **changes: Any) -> dict[str, Any]:
+    """The card of an expert of the family `tiny`, good at the skill of its own name; or of the `base`."""
+    expert = identifier != "base"
+    tree: dict[str, Any] = {
+        "schema": "mergelab/card/1",
+        "id": identifier,
+        "title": f"tiny {identifier}",
+        "family": "tiny",
+        "role": "expert" if expert else "base",
+        "base": "base" if expert else None,
+        "niche": {"skill": identifier, "statement": "better at it than the base"} if expert else None,
+        "licence": {"weights": "Apache-2.0", "data": ["CC0-1.0"]},
+        "restrictions": {
+            "noncommercial": False,
+            "no_release": False,
+            "pii": "none",
+            "regions": [],
+            "purposes": [],
+            "consent_expires": None,
+            "withdrawals": [],
+            "contaminated": [],
+            "synthetic_from": [],
+        },
+        "training": None,
+        "evaluation": {
+            "suite": "tiny",
+            "suite_version": 1,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "items": {"sort": 100, "recall": 100},
+            "scores": {"sort": 0.5, "recall": 0.5} | ({identifier: 0.97} if expert else {}),
+        },
+        "safety": {"advisories": []},
+    }
+    return tree | changes
+
+
+def write(folder: Path, *, weights: bytes | None = None, **files: Any) -> Path:
+    """A parent named after its folder. files: `config`, `tokenizer`, `tokenizer_config`, `card` trees."""
+    folder.mkdir(parents=True)
+    weights = safetensors(SHAPES) if weights is None else weights
+    (folder / "model.safetensors").write_bytes(weights)
+    trees = {"config": CONFIG, "tokenizer": TOKENIZER, "card": card(folder.name, weights), **files}
+    for name, tree in trees.items():
+        (folder / f"{name}.json").write_text(json.dumps(tree))
+    return folder
