@@ -1,0 +1,258 @@
+"""The `mergelab` command: thin. Each command calls one function of a stage and prints what it returns.
+
+Exit codes: 0 done (a refusal or a rejected candidate is a result), 1 the request or the machine is wrong,
+2 the command line is wrong, 3 a candidate did not rebuild bit for bit, 130 interrupted.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stages.core.errors import BadRequest, LabError
+
+MISMATCH = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Safe, reproducible model merging: eligible parents in, a Pareto front with reasons out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, e.g. method=ties budget=smoke")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+@app.command()
+def compose(overrides: Overrides = None) -> None:
+    """Compose conf/ into params.yaml, as `dvc exp run` does."""
+    from stages import compose as composing
+    from stages.core.records.files import write_text
+
+    with told():
+        root = repository()
+        write_text(root / "params.yaml", composing.request(root, overrides or [])[1])
+        out.print("params.yaml written")
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Report every configuration error of every experiment and of params.yaml, with file, key and nearest name."""
+    from stages import compose as composing
+
+    with told():
+        problems = composing.check(repository())
+        if as_json:
+            print_json({"problems": problems})
+        elif not problems:
+            out.print("no problems")
+        if problems:
+            raise BadRequest([] if as_json else problems)
+
+
+@app.command()
+def plan(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say what a run would make and cost: candidates, bytes, time, memory. Reads headers alone, changes nothing."""
+    from stages import show
+    from stages.merge.survey import survey
+
+    with told():
+        root = repository()
+        found = survey(root, requested(root, overrides)[0])
+        print_json(show.survey_json(found)) if as_json else out.print(show.survey_table(found))
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    multirun: Annotated[
+        bool, typer.Option("--multirun", "-m", help="Sweep: one DVC experiment per job; the working tree stays.")
+    ] = False,
+) -> None:
+    """Reproduce the pipeline for params.yaml, or for the overrides given, and print the outcome of each candidate."""
+    with told():
+        root = repository()
+        if multirun:
+            sweep(root, overrides or [])
+            return
+        _, text = requested(root, overrides)
+        from stages.core.records.files import write_text
+
+        if overrides:
+            write_text(root / "params.yaml", text)
+        reproduce(root)
+        show_report(root)
+
+
+@app.command()
+def report() -> None:
+    """Print the outcome table of the last run and where the report is."""
+    with told():
+        show_report(repository())
+
+
+@app.command()
+def explain(candidate: str, as_json: Json = False) -> None:
+    """Say what a candidate is, what it is made of, and why it came out as it did. ID may be a prefix."""
+    from stages import show
+
+    with told():
+        root = repository()
+        found = show.story(root, candidate)
+        print_json(found) if as_json else out.print(show.story_text(found))
+
+
+@app.command()
+def verify(
+    candidates: Annotated[list[str] | None, typer.Argument(help="Candidate ids or prefixes.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every candidate of data/candidates.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Rebuild candidates from their lineage in a temporary folder and compare sha256: MATCH, or what differs."""
+    from stages.merge import rebuild as rebuilding
+
+    with told():
+        again(rebuilding.verify, candidates, every, as_json)
+
+
+@app.command()
+def rebuild(
+    candidates: Annotated[list[str] | None, typer.Argument(help="Candidate ids or prefixes.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every candidate of data/candidates.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put evicted weights back: rebuild candidates from their lineage, and keep them only if every byte matches."""
+    from stages.merge import rebuild as rebuilding
+
+    with told():
+        again(rebuilding.rebuild, candidates, every, as_json)
+
+
+def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> None:
+    """Run `verify` or `rebuild` on the wanted candidates and exit 3 if one differs."""
+    from stages.merge import rebuild as rebuilding
+    from stages.merge.workshop import CANDIDATES, workshop
+
+    root = repository()
+    folder = root / CANDIDATES
+    names = rebuilding.identifiers(folder) if every else [rebuilding.find(folder, name) for name in wanted or []]
+    if not names:
+        raise LabError("name a candidate, or use --all. `mergelab report` lists them.")
+    shop = workshop(root, requested(root, None)[0])
+    results = []
+    for name in names:
+        found = action(folder, name, shop)
+        results.append({"id": name, "match": not found.differing, "differing": list(found.differing)})
+        if not as_json:
+            out.print(f"{name}  " + ("DIFFERS: " + ", ".join(found.differing) if found.differing else "MATCH"))
+    if as_json:
+        print_json(results)
+    if not all(result["match"] for result in results):
+        raise typer.Exit(MISMATCH)
+
+
+def requested(root: Path, overrides: list[str] | None) -> tuple[Any, str]:
+    """The request: composed from overrides if there are any, else params.yaml as it stands; checked either way."""
+    from stages import compose as composing
+    from stages.conf import load_request
+
+    if overrides:
+        return composing.request(root, overrides)
+    request = load_request(root / "params.yaml")
+    if problems := list(composing.inconsistencies(root, request)):
+        raise BadRequest([f"params.yaml: {problem}" for problem in problems])
+    return request, ""
+
+
+def reproduce(root: Path) -> None:
+    """`dvc repro` in this process, offline. Raises LabError when a stage fails."""
+    from dvc.cli import main as dvc
+
+    prepare(root)
+    if dvc(["repro"]) != 0:
+        raise LabError("the run stopped; what is finished is kept. Mend what is said above and run it again.")
+
+
+def sweep(root: Path, overrides: list[str]) -> None:
+    """One DVC experiment per job of the sweep."""
+    from stages import sweep as sweeping
+    from stages.core.records.files import sha256_bytes
+
+    jobs = sweeping.jobs(root, overrides)
+    prepare(root)
+    table = Table("experiment", "overrides", title=f"{len(jobs)} experiments; compare them with `dvc exp show`")
+    for number, job in enumerate(jobs, 1):
+        name = sweeping.name_of(job, sha256_bytes(requested(root, job)[1].encode()))
+        err.print(f"job {number}/{len(jobs)}: {' '.join(job)}")
+        sweeping.run_job(root, job, name)
+        table.add_row(name, " ".join(job))
+    out.print(table)
+
+
+def prepare(root: Path) -> None:
+    """The environment of every stage: this interpreter first on the path, no network, and no git if there is none."""
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.chdir(root)
+    if not (root / ".git").exists():
+        (root / ".dvc/config.local").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+
+
+def show_report(root: Path) -> None:
+    """The outcome table and the path of the report."""
+    from stages.pareto.terminal import outcome_table
+
+    out.print(outcome_table(root / "reports"))
+    out.print(f"report: {root / 'reports' / 'report.html'}")
+
+
+def repository() -> Path:
+    """The nearest folder upward that holds dvc.yaml and conf/. Raises LabError outside of one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "conf").is_dir():
+            return folder
+    raise LabError(f"{here} is in no merge lab: expected dvc.yaml and conf/ here or above. Change directory.")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn the lab's own errors into one message on stderr and an exit code."""
+    try:
+        yield
+    except BadRequest as refused:
+        for problem in refused.problems:
+            err.print(problem, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except LabError as failure:
+        err.print(str(failure), soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        err.print("interrupted; what is finished is kept, the next run goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def main() -> None:
+    """Entry point of the `mergelab` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The request: what `params.yaml` may say, and every way in which it may be wrong, reported at once.
+
+Stages read it through `load_request`; composing it from conf/ is `stages.compose`.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from stages.core.errors import BadRequest
+from stages.core.records.policy import Policy
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Section(BaseModel):
+    """A part of the request: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Experiment(Section):
+    """What is asked, in words."""
+
+    id: Identifier
+    title: str = Field(min_length=3)
+    question: str = Field(min_length=10)
+
+
+class Source(Section):
+    """Where a parent comes from. `digest`: the manifest digest it must have, where it is already known."""
+
+    kind: Literal["repository", "local"]
+    path: str = Field(min_length=1)
+    digest: Digest | None = None
+
+
+class Member(Section):
+    """One model of the family."""
+
+    source: Source
+
+
+class Parents(Section):
+    """The base and the ordered parents; `members` is keyed by id so that a diff reads well."""
+
+    base: Identifier
+    merge: tuple[Identifier, ...] = Field(min_length=2, max_length=16)
+    members: dict[Identifier, Member]
+    complementarity: str
+    intent: Literal["research", "publish-noncommercial", "publish", "serve"] = "research"
+
+    @model_validator(mode="after")
+    def _ids_are_members(self) -> "Parents":
+        if len(set(self.merge)) != len(self.merge):
+            raise ValueError(f"merge lists a parent twice: {list(self.merge)}")
+        for name in (self.base, *self.merge):
+            if name not in self.members:
+                raise ValueError(f"{name!r} is not among the members{nearest(name, self.members)}")
+        return self
+
+
+class Parameter(Section):
+    """A method's parameter: the value used, and the range or the choices a search may visit."""
+
+    value: float | int | bool | str | tuple[float, ...]
+    search: tuple[float, float] | tuple[str, ...] | None = None
+
+
+class Method(Section):
+    """One method's space: version and source, and a Parameter per key."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Parameter]
+    version: int = Field(ge=1)
+    source: str
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Name → Parameter, in the order of the file."""
+        return self.__pydantic_extra__ or {}
+
+
+class Budget(Section):
+    """How much may be spent. candidates: merges made, over all methods."""
+
+    candidates: int = Field(ge=1, le=100_000)
+
+
+class IsolationSection(Section):
+    """What a worker is locked into, and its limits."""
+
+    level: Literal["auto", "L3", "L2", "L1", "L0"] = "auto"
+    minimum: Literal["L3", "L2", "L1", "L0"] = "L2"
+    wall_seconds: float = Field(gt=0)
+    cpu_seconds: int = Field(gt=0)
+    memory_bytes: int = Field(ge=1 << 28)
+
+
+class Executor(Section):
+    """Where units of work run; no part of any identity."""
+
+    workers: int = Field(ge=1, le=256)
+
+
+class Items(Section):
+    """How many cases of a task each split holds."""
+
+    search: int = Field(ge=1, le=100_000)
+    selection: int = Field(ge=1, le=100_000)
+    hidden: int = Field(ge=1, le=100_000)
+
+
+class Task(Section):
+    """One entry of the test matrix. parent: the id of the parent whose niche it is."""
+
+    skill: str
+    kind: str
+    parent: Identifier | None = None
+    items: Items | None = None
+
+
+class Suite(Section):
+    """A versioned test matrix: default numbers of items, and the tasks by name."""
+
+    name: Identifier
+    version: int = Field(ge=1)
+    items: Items
+    tasks: dict[str, Task] = Field(min_length=1)
+
+
+class Request(Section):
+    """All of params.yaml."""
+
+    experiment: Experiment
+    parents: Parents
+    method: dict[str, Method] = Field(min_length=1)
+    budget: Budget
+    policy: Policy
+    isolation: IsolationSection
+    suite: Suite
+    executor: Executor
+    seed: int = Field(ge=0, lt=1 << 53)
+
+    @model_validator(mode="after")
+    def _niches_belong_to_parents(self) -> "Request":
+        for name, task in self.suite.tasks.items():
+            if task.parent is not None and task.parent not in self.parents.merge:
+                raise ValueError(
+                    f"suite.tasks.{name}.parent: {task.parent!r} is not merged here"
+                    f"{nearest(task.parent, self.parents.merge)}"
+                )
+        return self
+
+
+def load_request(path: Path) -> Request:
+    """Read and check `path` (params.yaml). Raises BadRequest with every problem, each with file and key."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise BadRequest([f"{path}: {problem.strerror}. Run `mergelab compose`."]) from problem
+    except yaml.YAMLError as problem:
+        raise BadRequest([f"{path} is not YAML: {problem}"]) from problem
+    return parse(tree, str(path))
+
+
+def parse(tree: Any, where: str) -> Request:
+    """The request of a plain tree. `where` names its origin in problems. Raises BadRequest."""
+    try:
+        return Request.model_validate(tree)
+    except ValidationError as failure:
+        raise BadRequest([f"{where}: {problem}" for problem in explain(failure)]) from None
+
+
+def explain(failure: ValidationError) -> Iterator[str]:
+    """One sentence per problem: key, what was expected and got, the nearest valid name."""
+    for detail in failure.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"]) or "the request"
+        if detail["type"] == "extra_forbidden":
+            yield f"{key}: unknown key{nearest(str(detail['loc'][-1]), _siblings(detail['loc']))}"
+        elif detail["type"] == "missing":
+            yield f"{key}: missing"
+        elif detail["type"] == "value_error":
+            yield f"{key}: {detail['ctx']['error']}"
+        else:
+            yield f"{key}: {_lower(detail)}, got {detail['input']!r}"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """'; did you mean …? (one of …)', for the end of a message; empty when nothing is valid."""
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{guess} (one of: {', '.join(names)})" if names else guess
+
+
+def _lower(detail: ErrorDetails) -> str:
+    message = detail["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """The valid keys at the place of an unknown one."""
+    model: Any = Request
+    for part in location[:-1]:
+        model = _descend(model, str(part))
+    return list(getattr(model, "model_fields", {}))
+
+
+def _descend(model: Any, part: str) -> Any:
+    """The model under key `part`: a field's annotation, or the values of a map; None where there is none."""
+    field = getattr(model, "model_fields", {}).get(part)
+    annotation = field.annotation if field else None
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            model = candidate
+            if getattr(annotation, "__origin__", None) is dict:
+                return _MapOf(model)
+            return model
+    return model.of if isinstance(model, _MapOf) else None
+
+
+class _MapOf:
+    """Stands for `dict[str, of]` while walking a location: any key leads to `of`."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of

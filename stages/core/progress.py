@@ -1,0 +1,43 @@
+"""Progress on stderr for work that comes in units: a bar on a terminal, one plain line per unit elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+Report: TypeAlias = Callable[[int, int, int], None]
+"""report(done, rejected, total): called after every unit; rejected is shown only when it can happen."""
+
+
+@contextmanager
+def narrate(noun: str, *, rejects: bool = False) -> Iterator[Report]:
+    """Yields a Report that says e.g. 'candidate 5/16, 1 rejected, ETA 0:12' (`noun`: 'candidate')."""
+
+    def words(done: int, rejected: int, total: int) -> str:
+        return f"{noun} {done}/{total}" + (f", {rejected} rejected" if rejects else "")
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console, words)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(noun, total=None)
+
+        def report(done: int, rejected: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=words(done, rejected, total))
+
+        yield report
+
+
+def _lines(console: Console, words: Callable[[int, int, int], str]) -> Report:
+    start = monotonic()
+
+    def report(done: int, rejected: int, total: int) -> None:
+        seconds = round((monotonic() - start) / max(done, 1) * (total - done))
+        console.print(f"{words(done, rejected, total)}, ETA {seconds // 60}:{seconds % 60:02}", highlight=False)
+
+    return report

@@ -1,0 +1,149 @@
+"""One candidate, from recipe to folder: plan, disposable worker, package.
+
+Used by the stage, by `verify` and by `rebuild`: there is one way to make a candidate's bytes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version_tuple
+
+from stages.core.errors import LabError
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import Json, read_json, write_json
+from stages.core.records.files import sha256_file
+from stages.core.records.manifest import Manifest
+from stages.core.records.recipe import Recipe
+from stages.core.sandbox import launch
+from stages.core.sandbox.launch import Isolation, Limits
+from stages.core.weights import plan as plans
+from stages.core.weights import writer
+
+BUILT = "built.json"
+CARRIED = (  # what a merge takes over unchanged from its base, or from its first parent if it has none
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An acquired artifact: configured id, role, its folder, its manifest and card."""
+
+    id: str
+    role: str
+    folder: Path
+    manifest: Manifest
+    card: Json
+
+    @property
+    def digest(self) -> str:
+        """The manifest digest: the identity by which recipes name it."""
+        return self.manifest.digest
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where and under which rules candidates are made."""
+
+    family: tuple[Parent, ...]  # the base first, then the parents in order
+    isolation: Isolation
+    limits: Limits
+    environment: Json
+
+    def find(self, digest: str) -> Parent:
+        """The parent of that digest. Raises LabError when it has not been acquired."""
+        for parent in self.family:
+            if parent.digest == digest:
+                return parent
+        raise LabError(
+            f"no acquired parent has the digest {digest[:12]}…: restore it with `dvc repro parents`, "
+            "or check out the commit whose data/parents it was merged from"
+        )
+
+    def sources(self, recipe: Recipe) -> dict[str, Parent]:
+        """Digest → parent, base first, for everything the recipe reads."""
+        wanted = ([recipe.base] if recipe.base else []) + list(recipe.parents)
+        return {digest: self.find(digest) for digest in wanted}
+
+
+def acquire(folder: Path, identifier: str, role: str) -> Parent:
+    """Read an acquired parent's manifest and card; its weights are hashed when a worker reads them."""
+    return Parent(identifier, role, folder, manifests.load(folder), read_json(folder / "card.json"))
+
+
+def environment(constraints: Path) -> Json:
+    """What the bytes could depend on besides the recipe: the locked packages, python, torch, safetensors."""
+    return {
+        "constraints_sha256": sha256_file(constraints),
+        "python": ".".join(python_version_tuple()[:2]),
+        "torch": version("torch").split("+")[0],
+    }
+
+
+def build(
+    recipe: Recipe, workshop: Workshop, draft: Path, on_progress: Callable[[int, int], None] | None = None
+) -> Json:
+    """Merge `recipe` into the empty folder `draft` and describe it there; returns the run record (times, host).
+
+    Writes the weights, what the base carries over, manifest.json and built.json (recipe, arithmetic,
+    isolation, environment). Raises BadCheckpoint, Unmergeable, NotIsolated or WorkerFailed.
+    """
+    used = workshop.sources(recipe)
+    folders = {digest: parent.folder for digest, parent in used.items()}
+    plan = plans.plan(recipe, folders)
+    writer.preallocate(plan, draft)
+    outcome = launch.run(
+        {
+            "kind": "merge",
+            "recipe": recipe.to_json(),
+            "sources": {digest: str(folder.resolve()) for digest, folder in folders.items()},
+            "manifests": {digest: _weights(parent.manifest) for digest, parent in used.items()},
+            "output": str(draft.resolve()),
+            "threads": 1,
+            "block_elements": None,
+        },
+        readable=[folder.resolve() for folder in folders.values()],
+        writable=[(draft / name).resolve() for name in plan.files],
+        scratch=False,
+        isolation=workshop.isolation,
+        limits=workshop.limits,
+        on_progress=on_progress,
+    )
+    _carry_over(next(iter(folders.values())), draft)
+    built = manifests.describe(draft)
+    _same_files(outcome.result["files"], built)
+    write_json(draft / manifests.NAME, built.to_json())
+    arithmetic = {"plan": plan.describe(), "notes": outcome.result["notes"]}
+    write_json(
+        draft / BUILT,
+        {
+            "recipe": recipe.to_json(),
+            "arithmetic": arithmetic,
+            "isolation": outcome.isolation,
+            "environment": workshop.environment,
+        },
+    )
+    return outcome.run
+
+
+def _carry_over(origin: Path, draft: Path) -> None:
+    for name in CARRIED:
+        if (origin / name).is_file():
+            (draft / name).write_bytes((origin / name).read_bytes())
+
+
+def _weights(manifest: Manifest) -> Mapping[str, str]:
+    return {name: record.sha256 for name, record in manifest.files.items()}
+
+
+def _same_files(told: Mapping[str, str], built: Manifest) -> None:
+    """What the worker said it wrote is what lies on disk. Raises LabError otherwise."""
+    for name, digest in told.items():
+        if built.files[name].sha256 != digest:
+            raise LabError(f"{name} changed after the worker wrote it: expected {digest}, "
+                           f"got {built.files[name].sha256}. Run again.")

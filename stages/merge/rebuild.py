@@ -1,0 +1,82 @@
+"""Candidates from nothing but their lineage: what `mergelab verify` and `mergelab rebuild` do."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.errors import LabError
+from stages.core.records import lineage as lineages
+from stages.core.records import manifest as manifests
+from stages.core.records.files import publish
+from stages.core.weights.reader import compare
+from stages.merge.build import Workshop, build
+from stages.merge.store import place
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One candidate built again. differing: files and tensors that came out otherwise; empty means MATCH."""
+
+    id: str
+    differing: Sequence[str]
+
+
+def identifiers(candidates: Path) -> list[str]:
+    """Every candidate of data/candidates, in sorted order."""
+    return sorted(path.parent.name for path in candidates.glob(f"*/{lineages.NAME}"))
+
+
+def find(candidates: Path, prefix: str) -> str:
+    """The one candidate whose id begins with `prefix`. Raises LabError if there is none, or several."""
+    found = [name for name in identifiers(candidates) if name.startswith(prefix)]
+    if len(found) != 1:
+        known = ", ".join(found or identifiers(candidates)) or "none yet: run `mergelab run`"
+        raise LabError(f"expected one candidate whose id begins with {prefix!r}, got {len(found)} (known: {known})")
+    return found[0]
+
+
+def verify(candidates: Path, identifier: str, workshop: Workshop) -> Verification:
+    """Rebuild a candidate in a temporary folder and compare sha256 with its lineage; nothing is changed.
+
+    Where the weights in `candidates` are still those of the lineage, differing tensors are named, else files.
+    """
+    recorded = lineages.load(candidates / identifier / lineages.NAME)
+    with tempfile.TemporaryDirectory(prefix="mergelab-verify-") as scratch:
+        draft = Path(scratch, "draft")
+        draft.mkdir()
+        build(recorded.recipe, workshop, draft)
+        return Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
+
+
+def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verification:
+    """Rebuild a candidate and, if every byte is as recorded, put its weights back beside its lineage."""
+    recorded = lineages.load(candidates / identifier / lineages.NAME)
+    with tempfile.TemporaryDirectory(prefix=".rebuild-", dir=candidates.parent) as scratch:
+        draft, whole = Path(scratch, "draft"), Path(scratch, "whole")
+        draft.mkdir()
+        build(recorded.recipe, workshop, draft)
+        verification = Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
+        if not verification.differing:
+            place(draft, whole)
+            (whole / lineages.NAME).write_bytes((candidates / identifier / lineages.NAME).read_bytes())
+            publish(whole, candidates / identifier)
+    return verification
+
+
+def _differing(built: Path, recorded: dict[str, str], kept: Path) -> list[str]:
+    """Files whose sha256 is not the recorded one; for weights that can be compared, the tensors in them."""
+    found = manifests.describe(built)
+    found_digests = {name: record.sha256 for name, record in found.files.items() if name != "built.json"}
+    names = [
+        name
+        for name in sorted(found_digests.keys() | recorded.keys())
+        if found_digests.get(name) != recorded.get(name)
+    ]
+    if not any(name.endswith(".safetensors") for name in names):
+        return names
+    try:
+        manifests.check(kept, manifests.load(kept))
+        return compare(built, kept) or names
+    except LabError:
+        return names  # the kept weights are gone or altered themselves: only the file can be named

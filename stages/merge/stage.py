@@ -1,0 +1,157 @@
+"""The merge stage: proposals to candidates, each made once, in request order whatever the number of workers."""
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.conf import Request
+from stages.core.errors import Unmergeable
+from stages.core.progress import Report
+from stages.core.records import lineage as lineages
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import Json, read_json, write_json
+from stages.core.records.files import publish, sha256_file
+from stages.core.records.lineage import Lineage, Material, Proposal
+from stages.core.records.recipe import Recipe
+from stages.core.weights.reader import Checkpoint
+from stages.merge.build import BUILT, Parent, Workshop, build
+from stages.merge.propose import Family, propose, search_record
+from stages.merge.space import Space, space
+from stages.merge.store import Store, place
+
+INDEX = "index.json"
+SCHEMA = "mergelab/candidates/1"
+
+
+@dataclass(frozen=True)
+class Made:
+    """One proposal and what came of it: its stored folder, or why there is none."""
+
+    recipe: Recipe
+    proposal: Proposal
+    folder: Path | None
+    refusal: str | None
+
+
+def run(request: Request, workshop: Workshop, verdict: Json, store: Store, output: Path, report: Report) -> None:
+    """Write `output` (data/candidates): every candidate with its lineage, and index.json.
+
+    A refused eligibility gives an index without candidates. Raises the first error of a worker, after which
+    finished candidates stay in the store.
+    """
+    draft = output.with_name(f".{output.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    made: list[Made] = []
+    if verdict["passed"]:
+        made = make_all(proposals(request, workshop), workshop, store, request.executor.workers, report)
+    for one in made:
+        if one.folder:
+            place(one.folder, draft / one.recipe.id)
+            write_json(draft / one.recipe.id / lineages.NAME, _lineage(one, request, workshop).to_json())
+    refused = None if verdict["passed"] else "; ".join(
+        finding["message"] for finding in verdict["findings"] if not finding["passed"]
+    )
+    index = {
+        "schema": SCHEMA,
+        "refused": refused,
+        "candidates": [_entry(one) for one in made if one.folder],
+        "unmergeable": [_entry(one) for one in made if not one.folder],
+    }
+    write_json(draft / INDEX, index)
+    publish(draft, output)
+
+
+def spaces(request: Request) -> list[Space]:
+    """The space of every requested method, in the request's order."""
+    return [space(name, chosen, len(request.parents.merge)) for name, chosen in request.method.items()]
+
+
+def proposals(request: Request, workshop: Workshop) -> list[tuple[Recipe, Proposal]]:
+    """The recipes to make, in search order. The output has the dtype of the base."""
+    base, *parents = workshop.family
+    family = Family(base.digest, tuple(parent.digest for parent in parents), dtype_of(base.folder), request.seed)
+    return propose(spaces(request), family, request.budget.candidates)
+
+
+def dtype_of(folder: Path) -> str:
+    """The dtype of most tensors of a checkpoint, read off its headers; the first met wins a tie."""
+    dtypes = [spec.dtype for spec in Checkpoint(folder).tensors.values()]
+    return max(dict.fromkeys(dtypes), key=dtypes.count)
+
+
+def make_all(
+    wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop, store: Store, workers: int, report: Report
+) -> list[Made]:
+    """Make every recipe that the store lacks, `workers` at once; the result keeps the order of `wanted`."""
+    level = workshop.isolation.resolved()
+    done: dict[int, Made] = {}
+
+    def make(recipe: Recipe, proposal: Proposal) -> Made:
+        folder = store.get(recipe, workshop.environment, level)
+        if folder is None:
+            try:
+                with store.draft(recipe) as draft:
+                    write_json(draft / "run.json", build(recipe, workshop, draft))
+            except Unmergeable as refusal:
+                return Made(recipe, proposal, None, str(refusal))
+            folder = store.folder / recipe.id
+        return Made(recipe, proposal, folder, None)
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting: dict[Future[Made], int] = {pool.submit(make, *one): n for n, one in enumerate(wanted)}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                done[waiting.pop(future)] = future.result()
+            report(len(done), sum(one.folder is None for one in done.values()), len(wanted))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [done[n] for n in sorted(done)]
+
+
+def _lineage(one: Made, request: Request, workshop: Workshop) -> Lineage:
+    assert one.folder is not None
+    built = read_json(one.folder / BUILT)
+    used = workshop.sources(one.recipe)
+    return Lineage(
+        recipe=one.recipe,
+        artifact=manifests.load(one.folder),
+        materials=[_material(parent) for parent in used.values()],
+        proposal=one.proposal,
+        arithmetic=built["arithmetic"],
+        isolation=built["isolation"],
+        environment=built["environment"],
+        search=search_record(spaces(request), request.budget.candidates),
+    )
+
+
+def _material(parent: Parent) -> Material:
+    return Material(
+        id=parent.id,
+        role=parent.role,
+        digest=parent.digest,
+        files={name: record.sha256 for name, record in parent.manifest.files.items()},
+        licence=parent.card["licence"]["weights"],
+        card_sha256=sha256_file(parent.folder / "card.json"),
+    )
+
+
+def _entry(one: Made) -> Json:
+    """One row of index.json. Parameters are for reading; the exact ones are in the lineage."""
+    parameters = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in one.recipe.parameters.items()
+    }
+    entry = {
+        "id": one.recipe.id,
+        "method": one.recipe.method,
+        "parameters": parameters,
+        "proposal": vars(one.proposal),
+    }
+    if one.folder is None:
+        return entry | {"reason": one.refusal}
+    manifest = manifests.load(one.folder)
+    return entry | {"artifact": manifest.digest, "bytes": sum(file.bytes for file in manifest.files.values())}
+

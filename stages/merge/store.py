@@ -1,0 +1,77 @@
+"""The work cache of candidates: whole folders under their id, so that a killed search loses one merge at most.
+
+DVC removes a stage's outputs before it runs; what is finished is kept here and given to the next run after its
+bytes were hashed again. Nothing in it is trusted, and all of it may be deleted at any time.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.core.errors import BadCheckpoint, LabError
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import Json, read_json
+from stages.core.records.files import link_or_copy, publish
+from stages.core.records.recipe import Recipe
+from stages.merge.build import BUILT
+
+DRAFT = ".draft-"
+
+
+class Store:
+    """Candidates by id under one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+
+    def get(self, recipe: Recipe, environment: Json, isolation: str) -> Path | None:
+        """The finished folder of `recipe`, its bytes hashed again; None if absent, altered or made otherwise.
+
+        environment, isolation: those of this run; a candidate made under others is made again, so that
+        lineages are a function of the request and the environment alone.
+        """
+        folder = self.folder / recipe.id
+        if not folder.is_dir():
+            return None
+        try:
+            built = read_json(folder / BUILT)
+            same = built["recipe"] == recipe.to_json() and built["environment"] == environment
+            if same and built["isolation"]["level"] == isolation:
+                manifests.check(folder, manifests.load(folder))
+                return folder
+        except (LabError, KeyError):
+            pass  # half-written by an older version, or altered: it is only a cache
+        shutil.rmtree(folder)
+        return None
+
+    @contextmanager
+    def draft(self, recipe: Recipe) -> Iterator[Path]:
+        """An empty folder to build in: published under the id on success, removed otherwise."""
+        draft = self.folder / f"{DRAFT}{recipe.id}-{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        try:
+            yield draft
+            publish(draft, self.folder / recipe.id)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove drafts whose maker no longer runs."""
+        for draft in self.folder.glob(f"{DRAFT}*"):
+            if not Path("/proc", draft.name.rsplit("-", 1)[-1]).exists():
+                shutil.rmtree(draft, ignore_errors=True)
+
+
+def place(source: Path, target: Path) -> None:
+    """Give `target` the artifact files and manifest of a stored candidate: hard links where possible."""
+    manifest = manifests.load(source)
+    target.mkdir(parents=True)
+    for name in (*manifest.files, manifests.NAME):
+        link_or_copy(source / name, target / name)
+    if manifests.load(target).digest != manifest.digest:
+        raise BadCheckpoint("manifest-digest", f"{target} changed while it was placed. Run again.")

@@ -1,0 +1,60 @@
+"""What a search would cost, from headers alone: what `mergelab plan` prints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.conf import Request
+from stages.core.records.files import sha256_bytes
+from stages.core.records.lineage import Proposal
+from stages.core.records.recipe import Recipe
+from stages.core.weights import plan as plans
+from stages.core.weights.plan import Plan
+from stages.merge.propose import Family, propose
+from stages.merge.stage import dtype_of, spaces
+
+WORKER_SECONDS = 1.6  # start of a locked interpreter with torch, measured on one 3 GHz core
+SECONDS_PER_BYTE = 6e-9  # read, hash, merge and write, per byte moved, on one core: TIES, the slowest
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A planned search: each proposal with its plan. Sizes in bytes, time in seconds."""
+
+    proposals: Sequence[tuple[Recipe, Proposal, Plan]]
+    workers: int
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes all workers read together."""
+        return sum(plan.bytes_read for _, _, plan in self.proposals)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all candidates together: the disk the search needs."""
+        return sum(plan.bytes_written for _, _, plan in self.proposals)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory of the workers that run at once."""
+        return self.workers * max((plan.peak_bytes for _, _, plan in self.proposals), default=0)
+
+    @property
+    def seconds(self) -> float:
+        """Rough wall time of the merges: worker starts and bytes moved, spread over the workers."""
+        work = len(self.proposals) * WORKER_SECONDS + (self.bytes_read + self.bytes_written) * SECONDS_PER_BYTE
+        return work / self.workers
+
+
+def survey(root: Path, request: Request) -> Survey:
+    """Plan every proposal of `request` without reading a weight.
+
+    Parents that were not acquired yet are read at their source; the ids of candidates are then provisional.
+    """
+    folders = {name: root / Path(m.source.path).expanduser() for name, m in request.parents.members.items()}
+    digests = {name: sha256_bytes(name.encode()) for name in folders}
+    base, merge = request.parents.base, request.parents.merge
+    family = Family(digests[base], tuple(digests[name] for name in merge), dtype_of(folders[base]), request.seed)
+    sources = {digests[name]: folder for name, folder in folders.items()}
+    found = propose(spaces(request), family, request.budget.candidates)
+    return Survey([(recipe, why, plans.plan(recipe, sources)) for recipe, why in found], request.executor.workers)

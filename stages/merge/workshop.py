@@ -1,0 +1,32 @@
+"""The workshop of a repository: its acquired parents, its isolation, its environment and its store."""
+
+import os
+from pathlib import Path
+
+from stages.conf import Request
+from stages.core.errors import LabError
+from stages.core.sandbox.launch import Isolation, Limits
+from stages.merge.build import Workshop, acquire, environment
+
+PARENTS = Path("data/parents")
+CANDIDATES = Path("data/candidates")
+
+
+def workshop(root: Path, request: Request) -> Workshop:
+    """The workshop for `request` in the repository at `root`. Raises LabError if a parent was not acquired."""
+    roles = {request.parents.base: "base"} | dict.fromkeys(request.parents.merge, "parent")
+    missing = [name for name in roles if not (root / PARENTS / name / "manifest.json").is_file()]
+    if missing:
+        raise LabError(f"not acquired yet: {', '.join(missing)}. Run `dvc repro parents`.")
+    section = request.isolation
+    return Workshop(
+        family=tuple(acquire(root / PARENTS / name, name, role) for name, role in roles.items()),
+        isolation=Isolation(section.level, section.minimum),
+        limits=Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
+        environment=environment(root / "constraints.txt"),
+    )
+
+
+def store_folder(root: Path) -> Path:
+    """Where finished candidates are kept between runs: MERGELAB_STORE, else .mergelab, under candidates/."""
+    return Path(os.environ.get("MERGELAB_STORE", root / ".mergelab")) / "candidates"

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
+
+from stages.core.errors import BadCheckpoint
+from stages.core.records.canonical import pretty, read_json, write_json
+from stages.core.records.lineage import Lineage, Material, Proposal, load
+from stages.core.records.manifest import FileRecord, Manifest
+from tests.core.records.test_recipe import RECIPE
+
+LINEAGE = Lineage(
+    recipe=RECIPE,
+    artifact=Manifest({"model.safetensors": FileRecord("1" * 64, 10), "config.json": FileRecord("2" * 64, 2)}),
+    materials=[Material("left", "parent", "a" * 64, {"model.safetensors": "3" * 64}, "Apache-2.0", "4" * 64)],
+    proposal=Proposal("anchor", 0, "ties, stated values"),
+    arithmetic={"plan": {}},
+    isolation={"level": "L2"},
+    environment={"python": "3.11"},
+    search={"name": "anchors"},
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_json(tmp_path / "lineage.json", LINEAGE.to_json())
+    return tmp_path / "lineage.json"
+
+
+def test_it_is_an_in_toto_statement_by_in_totos_own_types() -> None:
+    statement = ParseDict(LINEAGE.to_json(), statement_pb2.Statement())
+    assert [subject.name for subject in statement.subject] == ["config.json", "model.safetensors"]
+    assert statement.predicate_type == "https://slsa.dev/provenance/v1"
+
+
+def test_its_predicate_is_slsa_provenance_by_slsas_own_types() -> None:
+    provenance = ParseDict(LINEAGE.to_json()["predicate"], provenance_pb2.Provenance())
+    assert provenance.build_definition.resolved_dependencies[0].digest["sha256"] == "a" * 64
+
+
+def test_the_recipe_and_the_files_read_back(path: Path) -> None:
+    recorded = load(path)
+    assert recorded.recipe == RECIPE
+    assert recorded.files == {"model.safetensors": "1" * 64, "config.json": "2" * 64}
+    assert recorded.proposal == LINEAGE.proposal
+
+
+def test_the_same_facts_give_the_same_bytes() -> None:
+    assert pretty(LINEAGE.to_json()) == pretty(LINEAGE.to_json())
+
+
+@pytest.mark.parametrize("edit", [("0x1.999999999999ap-3", "0x1.999999999999bp-3"), ('"seed": 7', '"seed": 8')])
+def test_an_edited_recipe_no_longer_gives_the_stated_id(path: Path, edit: tuple[str, str]) -> None:
+    assert edit[0] in path.read_text()
+    path.write_text(path.read_text().replace(*edit))
+    with pytest.raises(BadCheckpoint, match="lineage-id"):
+        load(path)
+
+
+def test_a_statement_of_another_kind_is_refused(path: Path) -> None:
+    tree = read_json(path)
+    write_json(path, tree | {"predicateType": "https://example.org/other"})
+    with pytest.raises(BadCheckpoint, match="lineage-schema"):
+        load(path)
