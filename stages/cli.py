@@ -20,6 +20,7 @@ from stages.core.errors import BadRequest, LabError
 
 MISMATCH = 3
 INTERRUPTED = 130
+DVC_INTERRUPTED = 252  # what dvc.cli.main returns after Ctrl-C
 
 app = typer.Typer(
     help="Safe, reproducible model merging: eligible parents in, a Pareto front with reasons out.",
@@ -49,7 +50,7 @@ def compose(overrides: Overrides = None) -> None:
 
 @app.command()
 def check(as_json: Json = False) -> None:
-    """Report every configuration error of every experiment and of params.yaml, with file, key and nearest name."""
+    """Report every configuration error at once, with file, key and nearest name."""
     from stages import compose as composing
 
     with told():
@@ -64,7 +65,7 @@ def check(as_json: Json = False) -> None:
 
 @app.command()
 def plan(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say what a run would make and cost: candidates, bytes, time, memory. Reads headers alone, changes nothing."""
+    """Say what a run would make and cost (candidates, bytes, time, memory), from headers alone."""
     from stages import show
     from stages.merge.survey import survey
 
@@ -78,10 +79,11 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
 def run(
     overrides: Overrides = None,
     multirun: Annotated[
-        bool, typer.Option("--multirun", "-m", help="Sweep: one DVC experiment per job; the working tree stays.")
+        bool,
+        typer.Option("--multirun", "-m", help="Sweep: one DVC experiment per job; the working tree stays."),
     ] = False,
 ) -> None:
-    """Reproduce the pipeline for params.yaml, or for the overrides given, and print the outcome of each candidate."""
+    """Reproduce the pipeline for params.yaml, or for the overrides given, and print the outcomes."""
     with told():
         root = repository()
         if multirun:
@@ -120,7 +122,7 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Every candidate of data/candidates.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Rebuild candidates from their lineage in a temporary folder and compare sha256: MATCH, or what differs."""
+    """Rebuild candidates from their lineage in a temporary folder and compare: MATCH, or what differs."""
     from stages.merge import rebuild as rebuilding
 
     with told():
@@ -133,7 +135,7 @@ def rebuild(
     every: Annotated[bool, typer.Option("--all", help="Every candidate of data/candidates.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put evicted weights back: rebuild candidates from their lineage, and keep them only if every byte matches."""
+    """Put evicted weights back: rebuild candidates from their lineage; kept only if every byte matches."""
     from stages.merge import rebuild as rebuilding
 
     with told():
@@ -147,7 +149,9 @@ def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> 
 
     root = repository()
     folder = root / CANDIDATES
-    names = rebuilding.identifiers(folder) if every else [rebuilding.find(folder, name) for name in wanted or []]
+    names = (
+        rebuilding.identifiers(folder) if every else [rebuilding.find(folder, name) for name in wanted or []]
+    )
     if not names:
         raise LabError("name a candidate, or use --all. `mergelab report` lists them.")
     shop = workshop(root, requested(root, None)[0])
@@ -156,7 +160,9 @@ def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> 
         found = action(folder, name, shop)
         results.append({"id": name, "match": not found.differing, "differing": list(found.differing)})
         if not as_json:
-            out.print(f"{name}  " + ("DIFFERS: " + ", ".join(found.differing) if found.differing else "MATCH"))
+            out.print(
+                f"{name}  " + ("DIFFERS: " + ", ".join(found.differing) if found.differing else "MATCH")
+            )
     if as_json:
         print_json(results)
     if not all(result["match"] for result in results):
@@ -164,7 +170,7 @@ def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> 
 
 
 def requested(root: Path, overrides: list[str] | None) -> tuple[Any, str]:
-    """The request: composed from overrides if there are any, else params.yaml as it stands; checked either way."""
+    """The request, checked: composed from overrides if there are any, else params.yaml as it stands."""
     from stages import compose as composing
     from stages.conf import load_request
 
@@ -181,7 +187,10 @@ def reproduce(root: Path) -> None:
     from dvc.cli import main as dvc
 
     prepare(root)
-    if dvc(["repro"]) != 0:
+    code = dvc(["repro"])
+    if code == DVC_INTERRUPTED:
+        raise KeyboardInterrupt
+    if code != 0:
         raise LabError("the run stopped; what is finished is kept. Mend what is said above and run it again.")
 
 
@@ -192,7 +201,9 @@ def sweep(root: Path, overrides: list[str]) -> None:
 
     jobs = sweeping.jobs(root, overrides)
     prepare(root)
-    table = Table("experiment", "overrides", title=f"{len(jobs)} experiments; compare them with `dvc exp show`")
+    table = Table(
+        "experiment", "overrides", title=f"{len(jobs)} experiments; compare them with `dvc exp show`"
+    )
     for number, job in enumerate(jobs, 1):
         name = sweeping.name_of(job, sha256_bytes(requested(root, job)[1].encode()))
         err.print(f"job {number}/{len(jobs)}: {' '.join(job)}")
@@ -202,7 +213,7 @@ def sweep(root: Path, overrides: list[str]) -> None:
 
 
 def prepare(root: Path) -> None:
-    """The environment of every stage: this interpreter first on the path, no network, and no git if there is none."""
+    """What every stage runs in: this interpreter first on the path, no network, no git where there is none."""
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.chdir(root)

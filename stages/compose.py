@@ -42,7 +42,9 @@ def compose(root: Path, overrides: Sequence[str]) -> Composed:
         return _compose(root, overrides)
     except (HydraException, OmegaConfBaseException) as failure:
         alone = [problem for override in overrides if (problem := _problem(root, override))]
-        raise BadRequest(alone or [_sentence(root, " ".join(overrides) or "conf/config.yaml", failure)]) from None
+        raise BadRequest(
+            alone or [_sentence(root, " ".join(overrides) or "conf/config.yaml", failure)]
+        ) from None
 
 
 def request(root: Path, overrides: Sequence[str]) -> tuple[Request, str]:
@@ -153,8 +155,8 @@ def _check_tree(root: Path, tree: Any, choices: dict[str, Any], experiment: Path
 
 
 def _file_of(problem: str, raw: Any, choices: dict[str, Any], experiment: Path) -> str:
-    """The file a key came from: the experiment's own if it sets that key, else the chosen file of the group."""
-    keys = problem.split(":")[0].split(".")
+    """The file a key came from: the experiment's own if it sets that key, else the group's chosen file."""
+    keys = problem.split(":", maxsplit=1)[0].split(".")
     node = raw
     for key in keys:
         if not isinstance(node, dict) or key not in node:

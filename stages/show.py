@@ -16,7 +16,12 @@ def survey_json(found: Survey) -> Json:
     """The plan as one JSON document; sizes in bytes, time in seconds."""
     return {
         "candidates": [
-            {"id": recipe.id, "label": proposal.label, "plan_sha256": plan.digest, "parameters": _numbers(recipe)}
+            {
+                "id": recipe.id,
+                "label": proposal.label,
+                "plan_sha256": plan.digest,
+                "parameters": _numbers(recipe),
+            }
             for recipe, proposal, plan in found.proposals
         ],
         "bytes_read": found.bytes_read,
@@ -55,7 +60,11 @@ def story(root: Path, prefix: str) -> dict[str, Json]:
         "seed": recorded.recipe.seed,
         "proposal": vars(recorded.proposal),
         "materials": [
-            {"id": material["name"], "role": material["annotations"]["role"], "sha256": material["digest"]["sha256"]}
+            {
+                "id": material["name"],
+                "role": material["annotations"]["role"],
+                "sha256": material["digest"]["sha256"],
+            }
             for material in definition["resolvedDependencies"]
         ],
         "isolation": definition["internalParameters"]["isolation"],
@@ -94,7 +103,9 @@ def size(count: float) -> str:
 
 
 def _numbers(recipe: Any) -> dict[str, Json]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in recipe.parameters.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in recipe.parameters.items()
+    }
 
 
 def _words(parameters: dict[str, Json]) -> str:

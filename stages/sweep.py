@@ -1,7 +1,7 @@
 """Hydra multirun over whole experiments: each job is a DVC experiment in its own folder.
 
-`mergelab run -m method=ties,slerp budget=smoke` expands Hydra's sweep grammar with Hydra's own sweeper and hands
-each job to DVC, which composes, runs and records it: the working tree is not touched, `dvc exp show` lists it.
+`mergelab run -m method=ties,slerp budget=smoke` expands Hydra's sweep grammar with Hydra's own sweeper and
+hands each job to DVC, which composes, runs and records it; the working tree is not touched.
 """
 
 import os
@@ -61,7 +61,7 @@ def run_job(root: Path, job: Sequence[str], name: str) -> str:
 
 
 def name_of(job: Sequence[str], digest: str) -> str:
-    """A name for `dvc exp`: the overrides' values, readable, and six hex characters of the request's digest."""
+    """A name for `dvc exp`: the overrides' values, and six hex characters of the request's digest."""
     words = "-".join(override.split("=", 1)[-1] for override in job)
     readable = "".join(c if c.isalnum() else "-" for c in words.lower()).strip("-")[:40]
     return f"{readable or 'default'}-{digest[:6]}"

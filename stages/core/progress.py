@@ -38,6 +38,8 @@ def _lines(console: Console, words: Callable[[int, int, int], str]) -> Report:
 
     def report(done: int, rejected: int, total: int) -> None:
         seconds = round((monotonic() - start) / max(done, 1) * (total - done))
-        console.print(f"{words(done, rejected, total)}, ETA {seconds // 60}:{seconds % 60:02}", highlight=False)
+        console.print(
+            f"{words(done, rejected, total)}, ETA {seconds // 60}:{seconds % 60:02}", highlight=False
+        )
 
     return report

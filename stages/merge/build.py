@@ -21,7 +21,7 @@ from stages.core.weights import plan as plans
 from stages.core.weights import writer
 
 BUILT = "built.json"
-CARRIED = (  # what a merge takes over unchanged from its base, or from its first parent if it has none
+CARRIED = (  # what a merge takes over from its base, or from its first parent if it has none
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -145,5 +145,7 @@ def _same_files(told: Mapping[str, str], built: Manifest) -> None:
     """What the worker said it wrote is what lies on disk. Raises LabError otherwise."""
     for name, digest in told.items():
         if built.files[name].sha256 != digest:
-            raise LabError(f"{name} changed after the worker wrote it: expected {digest}, "
-                           f"got {built.files[name].sha256}. Run again.")
+            raise LabError(
+                f"{name} changed after the worker wrote it: expected {digest}, "
+                f"got {built.files[name].sha256}. Run again."
+            )

@@ -74,7 +74,10 @@ def _sequence(spaces: Sequence[Space], family: Family) -> Iterator[tuple[Recipe,
     searched = [space for space in spaces if space.axes]
     for index in count() if streams else ():
         for space, points in zip(searched, streams, strict=True):
-            yield family.recipe(space, space.at(next(points))), Proposal("sobol", index, f"{space.method} {index}")
+            yield (
+                family.recipe(space, space.at(next(points))),
+                Proposal("sobol", index, f"{space.method} {index}"),
+            )
 
 
 def _points(space: Space, seed: int) -> Iterator[list[float]]:

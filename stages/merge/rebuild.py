@@ -32,7 +32,9 @@ def find(candidates: Path, prefix: str) -> str:
     found = [name for name in identifiers(candidates) if name.startswith(prefix)]
     if len(found) != 1:
         known = ", ".join(found or identifiers(candidates)) or "none yet: run `mergelab run`"
-        raise LabError(f"expected one candidate whose id begins with {prefix!r}, got {len(found)} (known: {known})")
+        raise LabError(
+            f"expected one candidate whose id begins with {prefix!r}, got {len(found)} (known: {known})"
+        )
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""The merge stage: proposals to candidates, each made once, in request order whatever the number of workers."""
+"""The merge stage: proposals to candidates, each made once, in the order proposed, for any number of workers."""
 
 import shutil
 from collections.abc import Sequence
@@ -35,7 +35,9 @@ class Made:
     refusal: str | None
 
 
-def run(request: Request, workshop: Workshop, verdict: Json, store: Store, output: Path, report: Report) -> None:
+def run(
+    request: Request, workshop: Workshop, verdict: Json, *, store: Store, output: Path, report: Report
+) -> None:
     """Write `output` (data/candidates): every candidate with its lineage, and index.json.
 
     A refused eligibility gives an index without candidates. Raises the first error of a worker, after which
@@ -50,9 +52,13 @@ def run(request: Request, workshop: Workshop, verdict: Json, store: Store, outpu
     for one in made:
         if one.folder:
             place(one.folder, draft / one.recipe.id)
-            write_json(draft / one.recipe.id / lineages.NAME, _lineage(one, request, workshop).to_json())
-    refused = None if verdict["passed"] else "; ".join(
-        finding["message"] for finding in verdict["findings"] if not finding["passed"]
+            write_json(
+                draft / one.recipe.id / lineages.NAME, _lineage(one, one.folder, request, workshop).to_json()
+            )
+    refused = (
+        None
+        if verdict["passed"]
+        else "; ".join(finding["message"] for finding in verdict["findings"] if not finding["passed"])
     )
     index = {
         "schema": SCHEMA,
@@ -72,7 +78,9 @@ def spaces(request: Request) -> list[Space]:
 def proposals(request: Request, workshop: Workshop) -> list[tuple[Recipe, Proposal]]:
     """The recipes to make, in search order. The output has the dtype of the base."""
     base, *parents = workshop.family
-    family = Family(base.digest, tuple(parent.digest for parent in parents), dtype_of(base.folder), request.seed)
+    family = Family(
+        base.digest, tuple(parent.digest for parent in parents), dtype_of(base.folder), request.seed
+    )
     return propose(spaces(request), family, request.budget.candidates)
 
 
@@ -112,13 +120,12 @@ def make_all(
     return [done[n] for n in sorted(done)]
 
 
-def _lineage(one: Made, request: Request, workshop: Workshop) -> Lineage:
-    assert one.folder is not None
-    built = read_json(one.folder / BUILT)
+def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> Lineage:
+    built = read_json(folder / BUILT)
     used = workshop.sources(one.recipe)
     return Lineage(
         recipe=one.recipe,
-        artifact=manifests.load(one.folder),
+        artifact=manifests.load(folder),
         materials=[_material(parent) for parent in used.values()],
         proposal=one.proposal,
         arithmetic=built["arithmetic"],
@@ -142,7 +149,8 @@ def _material(parent: Parent) -> Material:
 def _entry(one: Made) -> Json:
     """One row of index.json. Parameters are for reading; the exact ones are in the lineage."""
     parameters = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in one.recipe.parameters.items()
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in one.recipe.parameters.items()
     }
     entry = {
         "id": one.recipe.id,
@@ -154,4 +162,3 @@ def _entry(one: Made) -> Json:
         return entry | {"reason": one.refusal}
     manifest = manifests.load(one.folder)
     return entry | {"artifact": manifest.digest, "bytes": sum(file.bytes for file in manifest.files.values())}
-

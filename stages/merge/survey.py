@@ -42,7 +42,9 @@ class Survey:
     @property
     def seconds(self) -> float:
         """Rough wall time of the merges: worker starts and bytes moved, spread over the workers."""
-        work = len(self.proposals) * WORKER_SECONDS + (self.bytes_read + self.bytes_written) * SECONDS_PER_BYTE
+        work = (
+            len(self.proposals) * WORKER_SECONDS + (self.bytes_read + self.bytes_written) * SECONDS_PER_BYTE
+        )
         return work / self.workers
 
 
@@ -54,7 +56,11 @@ def survey(root: Path, request: Request) -> Survey:
     folders = {name: root / Path(m.source.path).expanduser() for name, m in request.parents.members.items()}
     digests = {name: sha256_bytes(name.encode()) for name in folders}
     base, merge = request.parents.base, request.parents.merge
-    family = Family(digests[base], tuple(digests[name] for name in merge), dtype_of(folders[base]), request.seed)
+    family = Family(
+        digests[base], tuple(digests[name] for name in merge), dtype_of(folders[base]), request.seed
+    )
     sources = {digests[name]: folder for name, folder in folders.items()}
     found = propose(spaces(request), family, request.budget.candidates)
-    return Survey([(recipe, why, plans.plan(recipe, sources)) for recipe, why in found], request.executor.workers)
+    return Survey(
+        [(recipe, why, plans.plan(recipe, sources)) for recipe, why in found], request.executor.workers
+    )

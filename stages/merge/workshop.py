@@ -13,7 +13,7 @@ CANDIDATES = Path("data/candidates")
 
 
 def workshop(root: Path, request: Request) -> Workshop:
-    """The workshop for `request` in the repository at `root`. Raises LabError if a parent was not acquired."""
+    """The workshop of `request` in the repository `root`. Raises LabError if a parent was not acquired."""
     roles = {request.parents.base: "base"} | dict.fromkeys(request.parents.merge, "parent")
     missing = [name for name in roles if not (root / PARENTS / name / "manifest.json").is_file()]
     if missing:

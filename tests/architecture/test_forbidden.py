@@ -21,7 +21,17 @@ UPLOADS = {
     "create_model_version",
 }
 CODE_FROM_DATA = {"eval", "exec", "compile", "__import__"}
-PROCESS_CALLS = {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve", "execvp"}
+PROCESS_CALLS = {
+    "system",
+    "popen",
+    "fork",
+    "forkpty",
+    "posix_spawn",
+    "posix_spawnp",
+    "execv",
+    "execve",
+    "execvp",
+}
 
 
 def names_used(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -82,7 +92,9 @@ def test_configuration_holds_names_and_numbers_only(path) -> None:
     for leaf in leaves(yaml.safe_load(path.read_text())):
         text = str(leaf)
         assert not text.startswith("_"), f"{path}: {text} would instantiate something"
-        assert not text.startswith(("stages.", "torch.", "builtins.", "!function")), f"{path}: import path {text}"
+        assert not text.startswith(("stages.", "torch.", "builtins.", "!function")), (
+            f"{path}: import path {text}"
+        )
         assert "${oc.env" not in text, f"{path}: {text} leaks the machine into params.yaml"
 
 

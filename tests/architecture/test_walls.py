@@ -14,7 +14,18 @@ ROOMS_BELOW = {
     "scoring": ("records", "weights"),
     "sandbox": ("records", "weights", "scoring"),
 }
-NETWORK = {"socket", "ssl", "http", "urllib", "urllib3", "requests", "httpx", "aiohttp", "huggingface_hub", "ftplib"}
+NETWORK = {
+    "socket",
+    "ssl",
+    "http",
+    "urllib",
+    "urllib3",
+    "requests",
+    "httpx",
+    "aiohttp",
+    "huggingface_hub",
+    "ftplib",
+}
 PROCESSES = {"subprocess", "multiprocessing", "pty"}
 TORCH_FREE = (
     "stages.cli",
@@ -47,7 +58,8 @@ def test_a_stage_imports_no_other_stage(stage: str) -> None:
         for name, path in modules().items()
         if name.startswith(f"stages.{stage}")
         for imported in imports(path)
-        if imported.startswith(others) or imported.startswith(("stages.cli", "stages.compose", "stages.sweep"))
+        if imported.startswith(others)
+        or imported.startswith(("stages.cli", "stages.compose", "stages.sweep"))
     ]
     assert not wrong
 
@@ -81,7 +93,9 @@ def test_only_the_sandbox_starts_processes() -> None:
 
 def test_core_knows_neither_dvc_nor_hydra() -> None:
     inside = [f"stages.{name}" for name in (*STAGES, "cli", "compose", "sweep")]
-    assert not importers({"dvc", "hydra", "omegaconf"}, allowed=("stages.compose", "stages.sweep", "stages.cli"))
+    assert not importers(
+        {"dvc", "hydra", "omegaconf"}, allowed=("stages.compose", "stages.sweep", "stages.cli")
+    )
     assert inside
 
 

@@ -37,7 +37,7 @@ def imports(path: Path, *, at_run_time_only: bool = False) -> Iterator[str]:
 
 
 def first_party(name: str) -> set[str]:
-    """The modules that importing `name` runs: itself (or the module it is an attribute of) and its packages."""
+    """The modules that importing `name` runs: itself (or the module it is in) and its packages."""
     known = modules()
     parts = name.split(".")
     return {prefix for n in range(1, len(parts) + 1) if (prefix := ".".join(parts[:n])) in known}

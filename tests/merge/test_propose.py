@@ -15,7 +15,9 @@ TIES = Method.model_validate(
         "election": {"value": "sum_weighted", "search": ["sum_weighted", "count"]},
     }
 )
-FIXED = Method.model_validate({"version": 1, "source": "arXiv 2203.05482", "weights": {"value": [0.25, 0.75]}})
+FIXED = Method.model_validate(
+    {"version": 1, "source": "arXiv 2203.05482", "weights": {"value": [0.25, 0.75]}}
+)
 
 
 @pytest.fixture
@@ -49,7 +51,14 @@ def test_parameters_that_are_not_searched_keep_their_stated_value(ties: Space) -
 
 def test_the_anchor_of_every_method_comes_before_any_searched_point(ties: Space) -> None:
     found = propose([ties, space("linear", FIXED, 2)], FAMILY, 6)
-    assert [proposal.origin for _, proposal in found] == ["anchor", "anchor", "sobol", "sobol", "sobol", "sobol"]
+    assert [proposal.origin for _, proposal in found] == [
+        "anchor",
+        "anchor",
+        "sobol",
+        "sobol",
+        "sobol",
+        "sobol",
+    ]
     assert found[0][0].parameters["density"] == 0.2
     assert found[1][0].parameters["weights"] == (0.25, 0.75)
 
@@ -88,6 +97,12 @@ def test_a_method_without_masks_has_one_identity_for_all_seeds() -> None:
 
 def test_the_recorded_search_changes_with_its_space_and_budget(ties: Space) -> None:
     wider = TIES.model_copy(update={"version": 1})
-    wider.__pydantic_extra__["density"] = wider.parameters["density"].model_copy(update={"search": (0.05, 0.7)})
-    records = [search_record([ties], 8), search_record([ties], 9), search_record([space("ties", wider, 2)], 8)]
+    wider.__pydantic_extra__["density"] = wider.parameters["density"].model_copy(
+        update={"search": (0.05, 0.7)}
+    )
+    records = [
+        search_record([ties], 8),
+        search_record([ties], 9),
+        search_record([space("ties", wider, 2)], 8),
+    ]
     assert len({str(record) for record in records}) == 3

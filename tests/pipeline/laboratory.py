@@ -42,7 +42,7 @@ class Laboratory:
         return self._command(["git", *identity, *arguments])
 
     def run(self, *arguments: str, **environment: str) -> str:
-        """Run `mergelab ...` here; its standard output. Raises AssertionError with both streams if it fails."""
+        """Run `mergelab ...` here; its output. Raises AssertionError with both streams if it fails."""
         return self._command([sys.executable, "-m", "stages.cli", *arguments], **environment)
 
     def dvc(self, *arguments: str, **environment: str) -> str:
@@ -81,7 +81,14 @@ class Laboratory:
 
     def _command(self, command: list[str], **more: str) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment(**more), capture_output=True, text=True, check=False
+            command,
+            cwd=self.folder,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, (
+            f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout

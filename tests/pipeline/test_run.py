@@ -67,7 +67,8 @@ def test_a_search_killed_in_the_middle_of_the_merges_ends_with_the_same_lock(
     store = laboratory.folder / ".mergelab/candidates"
     deadline = time.monotonic() + 120
     while not (len(list(store.glob("[!.]*"))) == 1 and list(store.glob(".draft-*"))):
-        assert process.poll() is None and time.monotonic() < deadline, "no moment between two merges was met"
+        assert process.poll() is None, "the search ended before it could be killed"
+        assert time.monotonic() < deadline, "no moment between two merges was met"
         os.sched_yield()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -110,7 +111,9 @@ def test_dvc_composes_the_same_params_as_mergelab_does(tmp_path: Path) -> None:
     assert list(yaml.safe_load(ours)["method"]) == ["ties"]
 
 
-def test_a_multirun_makes_one_experiment_per_job_and_leaves_the_working_tree_alone(finished: Laboratory) -> None:
+def test_a_multirun_makes_one_experiment_per_job_and_leaves_the_working_tree_alone(
+    finished: Laboratory,
+) -> None:
     said = finished.run("run", "-m", "method=ties,slerp", "budget=smoke", "suite=smoke")
     assert finished.git("status", "--porcelain") == ""
     listed = json.loads(finished.dvc("exp", "show", "--json"))

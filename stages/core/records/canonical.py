@@ -11,6 +11,7 @@ from typing import Any
 import rfc8785
 
 from stages.core.errors import LabError
+from stages.core.records.files import write_text
 
 Json = Any  # a tree of dict[str, Json], list[Json], str, int, float, bool, None
 
@@ -47,8 +48,6 @@ def from_hex(text: str) -> float:
 
 def write_json(path: Path, value: Json) -> None:
     """Write `pretty(value)` to `path` so that a kill at any instant leaves the old file or the new one."""
-    from stages.core.records.files import write_text
-
     write_text(path, pretty(value))
 
 

@@ -1,8 +1,8 @@
 """What a subject answered, item by item: the only thing that metrics, intervals and fronts are made from.
 
 A subject is anything that answered the same items: a candidate, a parent, the base, an output ensemble.
-One file per subject, `data/evidence/<subject id>.json`; the cases themselves lie in `data/cases/<split>/<task>.jsonl`
-in the same order.
+One file per subject, `data/evidence/<subject id>.json`; the cases themselves lie in the same order in
+`data/cases/<split>/<task>.jsonl`.
 """
 
 from collections.abc import Mapping
@@ -37,12 +37,15 @@ class TaskEvidence:
 
 @dataclass(frozen=True)
 class Subject:
-    """Who answered. `passes`: forward passes per token, the cost in units of one parent (an ensemble of 2 has 2)."""
+    """Who answered. `passes`: forward passes per token, the cost in units of one parent (2 for an ensemble of 2).
+
+    artifact: sha256; the artifact's manifest digest, or the digest of an ensemble's members and weights.
+    """
 
     id: str
     kind: str
     label: str
-    artifact: str  # sha256: the artifact's manifest digest, or the digest of an ensemble's members and weights
+    artifact: str
     passes: int
 
 
@@ -91,7 +94,9 @@ def _task_json(answers: TaskEvidence) -> Json:
 
 def _task(path: Path, task: str, tree: Json) -> TaskEvidence:
     answers = TaskEvidence(
-        tuple(bit == "1" for bit in tree["correct"]), tuple(tree["loglikelihood"]), tuple(tree["answer_tokens"])
+        tuple(bit == "1" for bit in tree["correct"]),
+        tuple(tree["loglikelihood"]),
+        tuple(tree["answer_tokens"]),
     )
     if not len(answers.correct) == len(answers.loglikelihood) == len(answers.answer_tokens):
         raise LabError(f"{path}: the lists of task {task!r} differ in length. Run `dvc repro eval`.")

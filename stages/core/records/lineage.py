@@ -49,7 +49,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Proposal:
-    """How the search came to a recipe: origin ("anchor", "sobol", …), its number there, a label for people."""
+    """How the search came to a recipe: origin ("anchor", "sobol"), its number there, a label for people."""
 
     origin: str
     index: int

@@ -13,7 +13,9 @@ from stages.core.records.files import sha256_bytes, sha256_file
 
 SCHEMA = "mergelab/manifest/1"
 NAME = "manifest.json"
-BESIDE = frozenset({NAME, "card.json", "lineage.json", "run.json", "README.md"})  # about the artifact, not of it
+BESIDE = frozenset(
+    {NAME, "card.json", "lineage.json", "run.json", "README.md"}
+)  # about the artifact, not of it
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Manifest:
 
     def to_json(self) -> Json:
         """The tree kept in manifest.json; its digest is stated for readers and checked by `load`."""
-        files = {name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in self.files.items()}
+        files = {
+            name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in self.files.items()
+        }
         return {"schema": SCHEMA, "digest": self.digest, "files": files}
 
 

@@ -13,7 +13,9 @@ from tests.core.records.test_recipe import RECIPE
 
 LINEAGE = Lineage(
     recipe=RECIPE,
-    artifact=Manifest({"model.safetensors": FileRecord("1" * 64, 10), "config.json": FileRecord("2" * 64, 2)}),
+    artifact=Manifest(
+        {"model.safetensors": FileRecord("1" * 64, 10), "config.json": FileRecord("2" * 64, 2)}
+    ),
     materials=[Material("left", "parent", "a" * 64, {"model.safetensors": "3" * 64}, "Apache-2.0", "4" * 64)],
     proposal=Proposal("anchor", 0, "ties, stated values"),
     arithmetic={"plan": {}},
@@ -51,7 +53,9 @@ def test_the_same_facts_give_the_same_bytes() -> None:
     assert pretty(LINEAGE.to_json()) == pretty(LINEAGE.to_json())
 
 
-@pytest.mark.parametrize("edit", [("0x1.999999999999ap-3", "0x1.999999999999bp-3"), ('"seed": 7', '"seed": 8')])
+@pytest.mark.parametrize(
+    "edit", [("0x1.999999999999ap-3", "0x1.999999999999bp-3"), ('"seed": 7', '"seed": 8')]
+)
 def test_an_edited_recipe_no_longer_gives_the_stated_id(path: Path, edit: tuple[str, str]) -> None:
     assert edit[0] in path.read_text()
     path.write_text(path.read_text().replace(*edit))
