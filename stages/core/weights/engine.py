@@ -1,0 +1,297 @@
+"""Executes a plan: block by block in its order, with the same bytes whatever the threads and blocks.
+
+For each tensor: statistics, if the method needs any; then each block is read, hashed, widened, merged and
+rounded.
+Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from stages.core.errors import BadCheckpoint, LabError, Unmergeable
+from stages.core.records.canonical import Json
+from stages.core.weights import arithmetic, masks
+from stages.core.weights.method import Slice, number
+from stages.core.weights.numerics import BLOCK, LEAF, mask_key
+from stages.core.weights.plan import Input, Job, Plan
+from stages.core.weights.statistics import measure
+from stages.core.weights.verified import VerifiedFile
+from stages.core.weights.writer import Writer
+
+T = TypeVar("T")
+Manifests = Mapping[str, Mapping[str, str]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did. files: output name -> sha256. notes: tensor -> the branch taken there, if any."""
+
+    files: Mapping[str, str]
+    notes: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Elements start … start+n of one output tensor, in its output type, flat."""
+
+    job: Job
+    start: int
+    data: Tensor
+
+
+def execute(
+    plan: Plan,
+    sources: Mapping[str, Path],
+    manifests: Manifests,
+    output: Path,
+    *,
+    threads: int = 1,
+    block_elements: int = BLOCK,
+    on_progress: Progress | None = None,
+) -> Merged:
+    """Merge into the files that `writer.preallocate` made in `output`, and return their digests.
+
+    manifests: digest -> file -> sha256 of every file read. on_progress: bytes merged so far, and in all.
+    Raises BadCheckpoint if an input is not what its manifest says (the output then has no header: it does
+    not load), Unmergeable where the arithmetic has no answer.
+    """
+    notes: dict[str, Json] = {}
+    with Writer(plan, output) as writer, _Inputs(plan, sources, manifests, block_elements) as inputs:
+        total, done = sum(job.end - job.start for job in plan.jobs), 0
+        for piece in _pieces(plan, inputs, threads, notes):
+            data = piece.data.view(torch.uint8).numpy().data
+            writer.write(piece.job.file, data)
+            done += len(data)
+            if on_progress is not None:
+                on_progress(done, total)
+        inputs.finish()
+        return Merged(writer.finish(), notes)
+
+
+def merge_into(
+    plan: Plan,
+    sources: Mapping[str, Path],
+    state: Mapping[str, Tensor],
+    manifests: Manifests | None = None,
+    *,
+    threads: int = 1,
+    block_elements: int = BLOCK,
+) -> Mapping[str, Json]:
+    """Write the merged tensors over those in `state`, without a file; returns the notes.
+
+    state: name -> contiguous CPU tensor of the planned shape and dtype. Names that it lacks are passed over
+    (tied weights are one tensor under two names). Without manifests the inputs are not hashed: they must have
+    been before. Raises LabError if a tensor of `state` does not fit.
+    """
+    targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
+    notes: dict[str, Json] = {}
+    with torch.no_grad(), _Inputs(plan, sources, manifests, block_elements) as inputs:
+        for piece in _pieces(plan, inputs, threads, notes):
+            if piece.job.name in targets:
+                targets[piece.job.name][piece.start : piece.start + piece.data.numel()] = piece.data
+        inputs.finish()
+    return notes
+
+
+def stream(
+    plan: Plan,
+    sources: Mapping[str, Path],
+    manifests: Manifests | None = None,
+    *,
+    threads: int = 1,
+    block_elements: int = BLOCK,
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield (name, merged tensor) in output order, one whole tensor in memory at a time.
+
+    Input digests are known to match only when the iterator is exhausted; without manifests, never.
+    """
+    with _Inputs(plan, sources, manifests, block_elements) as inputs:
+        pieces = _pieces(plan, inputs, threads, {})
+        for job in plan.jobs:
+            whole = torch.empty(job.elements, dtype=getattr(torch, job.dtype))
+            for start in range(0, job.elements, block_elements):
+                whole[start : start + block_elements] = next(pieces).data
+            yield job.name, whole.reshape(job.shape)
+        inputs.finish()
+
+
+class _Inputs:
+    """The open input files of a plan, read in blocks. Closed on leaving the `with`."""
+
+    def __init__(
+        self, plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, block_elements: int
+    ) -> None:
+        if block_elements < LEAF or block_elements % LEAF:
+            raise LabError(f"block_elements: expected a multiple of {LEAF}, got {block_elements}")
+        self.block_elements = block_elements
+        self._inputs = plan.inputs
+        self._open: list[dict[str, VerifiedFile]] = []
+        for given in plan.inputs:
+            digests = None if manifests is None else _digests(given, manifests)
+            self._open.append({})
+            for name, spec in given.files.items():
+                expected = None if digests is None else digests[name]
+                pieces = self._ranges(given, name)
+                self._open[-1][name] = VerifiedFile(sources[given.digest] / name, spec, pieces, expected)
+
+    def read(self, place: int, name: str, start: int, *, again: bool) -> Tensor:
+        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type."""
+        spec = self._inputs[place].tensors[name]
+        size = (spec.end - spec.start) // spec.elements
+        first = spec.start + start * size
+        last = min(spec.end, first + self.block_elements * size)
+        data = self._open[place][spec.file].read(first, last, again=again)
+        return data.view(getattr(torch, spec.dtype))
+
+    def finish(self) -> None:
+        """Raise BadCheckpoint unless every file has the digest of its manifest."""
+        for file in self._files():
+            file.finish()
+
+    def _files(self) -> Iterator[VerifiedFile]:
+        return (file for files in self._open for file in files.values())
+
+    def _ranges(self, given: Input, file: str) -> Iterator[tuple[int, int]]:
+        for spec in given.tensors.values():
+            if spec.file == file and spec.elements:
+                step = self.block_elements * ((spec.end - spec.start) // spec.elements)
+                for start in range(spec.start, spec.end, step):
+                    yield start, min(spec.end, start + step)
+
+    def __enter__(self) -> "_Inputs":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files():
+            file.close()
+
+
+class _Tensor:
+    """One tensor under way: runs functions over its slices, in order, as often as wanted."""
+
+    def __init__(self, plan: Plan, job: Job, inputs: _Inputs, pool: ThreadPoolExecutor | None) -> None:
+        self._plan, self._job, self._inputs, self._pool = plan, job, inputs, pool
+        self._again = plan.rereads(job)
+        self._held: list[tuple[Slice, Tensor | None]] | None = None
+        if plan.needed and not self._again:
+            self._held = list(_ordered(pool, (partial(self._widened, *raw) for raw in self._raw())))
+
+    def each(self, function: Callable[[Slice], T]) -> Iterator[T]:
+        """One pass: function of every slice, without the base."""
+        return self.each_with_base(lambda given, _: function(given))
+
+    def each_with_base(self, function: Callable[[Slice, Tensor | None], T]) -> Iterator[T]:
+        """One pass: function of every slice and of the base there, float32 (None in weight space)."""
+        if self._held is not None:
+            return _ordered(self._pool, (partial(function, *pair) for pair in self._held))
+        return _ordered(self._pool, (partial(self._run, function, *raw) for raw in self._raw()))
+
+    def _run(self, function: Callable[[Slice, Tensor | None], T], start: int, raw: list[Tensor]) -> T:
+        return function(*self._widened(start, raw))
+
+    def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
+        for start in range(0, self._job.elements, self._inputs.block_elements):
+            yield start, [self._read(place, start) for place in range(len(self._plan.inputs))]
+
+    def _read(self, place: int, start: int) -> Tensor:
+        return self._inputs.read(place, self._job.name, start, again=self._again)
+
+    def _widened(self, start: int, raw: list[Tensor]) -> tuple[Slice, Tensor | None]:
+        plan = self._plan
+        wide = [arithmetic.widen(x, given.role) for x, given in zip(raw, plan.inputs, strict=True)]
+        base = wide.pop(0) if plan.method.space == "delta" else None
+        tensors = wide if base is None else [parent - base for parent in wide]
+        kept = []
+        if plan.method.mask is not None:
+            drop = number(plan.recipe.parameters, plan.method.mask)
+            for parent in plan.recipe.parents:
+                key = mask_key(plan.recipe.seed, parent, self._job.name)
+                kept.append(masks.kept(key, start, raw[0].numel(), drop))
+        return Slice(tensors, kept, start), base
+
+
+def _pieces(plan: Plan, inputs: _Inputs, threads: int, notes: dict[str, Json]) -> Iterator[Piece]:
+    """Every block of the output, in order; notes are added as tensors are begun."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
+        for job in plan.jobs:
+            try:
+                if job.action == "copy":
+                    yield from _copied(plan, job, inputs)
+                elif job.elements:
+                    yield from _merged(plan, job, _Tensor(plan, job, inputs, pool), notes)
+            except Unmergeable as problem:
+                raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
+
+
+def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
+    method, options = plan.method, plan.recipe.parameters
+    seen: dict[str, tuple[float, ...]] = {}
+    for need in method.needed(options):
+        seen.update(measure(need, options, tensor.each, len(plan.recipe.parents), job.elements))
+    settled, note = method.settle(job.coefficients, seen)
+    if note is not None:
+        notes[job.name] = note
+
+    def block(given: Slice, base: Tensor | None) -> Piece:
+        merged = method.block(given, settled, seen)
+        whole = merged if base is None else base + merged
+        return Piece(job, given.start, arithmetic.narrow(whole, getattr(torch, job.dtype)))
+
+    return tensor.each_with_base(block)
+
+
+def _copied(plan: Plan, job: Job, inputs: _Inputs) -> Iterator[Piece]:
+    """The tensor of the first parent. Raises Unmergeable if another parent's differs in any byte."""
+    places = range(len(plan.inputs) - len(plan.recipe.parents), len(plan.inputs))
+    for start in range(0, job.elements, inputs.block_elements):
+        first, *others = [inputs.read(place, job.name, start, again=False) for place in places]
+        if not all(torch.equal(first.view(torch.uint8), other.view(torch.uint8)) for other in others):
+            raise Unmergeable(f"its {job.dtype} values differ between the parents, and have no mean")
+        yield Piece(job, start, first)
+
+
+def _ordered(pool: ThreadPoolExecutor | None, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Results of tasks in their order, worked out by the pool a few ahead; one by one without a pool."""
+    if pool is None:
+        for task in tasks:
+            yield task()
+        return
+    ahead: deque[Future[T]] = deque()
+    try:
+        for task in tasks:
+            ahead.append(pool.submit(task))
+            if len(ahead) > 2 * pool._max_workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+def _digests(given: Input, manifests: Manifests) -> Mapping[str, str]:
+    """The manifest of an input. Raises BadCheckpoint if it does not name every file that will be read."""
+    digests = manifests.get(given.digest, {})
+    missing = sorted(given.files.keys() - digests.keys())
+    if missing:
+        raise BadCheckpoint("manifest-incomplete", f"the manifest of {given.role} lacks {missing}.")
+    return digests
+
+
+def _target(job: Job, tensor: Tensor) -> Tensor:
+    wanted = (getattr(torch, job.dtype), job.shape)
+    if (tensor.dtype, tuple(tensor.shape)) != wanted or not tensor.is_contiguous() or tensor.is_meta:
+        expected, got = f"{job.dtype} {list(job.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
+        raise LabError(f"cannot merge into {job.name!r}: expected contiguous {expected}, got {got}")
+    return tensor.detach().view(-1)

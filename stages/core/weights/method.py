@@ -1,0 +1,118 @@
+"""What a merge method declares about itself, and what its block function is given.
+
+A method is one file with one `METHOD`. It names its parameters, the statistics it needs of each tensor, and
+one pure function from equal slices of the parents to a slice of the result. Nothing here imports torch:
+methods use tensor methods and operators only.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from stages.core.records.canonical import Json
+from stages.core.records.recipe import Value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Options: TypeAlias = Mapping[str, Value]
+Statistics: TypeAlias = Mapping[str, tuple[float, ...]]
+Space: TypeAlias = Literal["weight", "delta"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method.
+
+    kind: `scalar` a number; `per_parent` one number for every parent, or a list with one for each;
+    `choice` one of `choices`; `flag` true or false. low and high: legal range, both ends included.
+    """
+
+    name: str
+    kind: Literal["scalar", "per_parent", "choice", "flag"]
+    default: float | bool | str
+    meaning: str
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Need:
+    """A statistic of one tensor that must be known before its first block is merged.
+
+    statistic: `kept_magnitude` (argument: the density parameter), `dots`, or `masked_l1`.
+    when: (parameter, choice) that must hold for it to be needed; None is always.
+    """
+
+    statistic: Literal["kept_magnitude", "dots", "masked_l1"]
+    argument: str | None = None
+    when: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Elements start … start+n of one tensor, flattened in row-major order.
+
+    tensors: float32 [n], one per parent in listed order: weights, or deltas for a delta method.
+    kept: bool [n], one per parent, for methods with a mask; else empty.
+    """
+
+    tensors: "Sequence[Tensor]"
+    kept: "Sequence[Tensor]"
+    start: int
+
+
+def _nothing_wrong(options: Options) -> list[str]:
+    del options
+    return []
+
+
+def _unchanged(options: Options, statistics: Statistics) -> tuple[Options, Json]:
+    del statistics
+    return options, None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A merge method: its declaration, and up to four pure functions.
+
+    coefficients: resolved parameters to the numbers that the plan shows, rounded to float32.
+    settle: those numbers and one tensor's statistics to the final numbers, and a note for the lineage
+    (None: nothing to note). block: a slice and the final numbers to the slice of the result, float32 [n]
+    (a delta for a delta method). check: sentences on parameters that are wrong together.
+    mask: name of the drop parameter, if random masks are wanted. parents: least and greatest number.
+    """
+
+    name: str
+    version: int
+    source: str
+    space: Space
+    parameters: tuple[Parameter, ...]
+    coefficients: Callable[[Options], Options]
+    block: "Callable[[Slice, Options, Statistics], Tensor]"
+    settle: Callable[[Options, Statistics], tuple[Options, Json]] = _unchanged
+    check: Callable[[Options], list[str]] = _nothing_wrong
+    needs: tuple[Need, ...] = ()
+    mask: str | None = None
+    parents: tuple[int, int] = (2, 64)
+
+    def needed(self, options: Options) -> tuple[Need, ...]:
+        """The statistics that these options call for."""
+        return tuple(n for n in self.needs if n.when is None or options[n.when[0]] == n.when[1])
+
+
+def number(options: Options, name: str) -> float:
+    """The scalar parameter `name`. Raises TypeError if it is of another kind."""
+    value = options[name]
+    if isinstance(value, bool | str | tuple):
+        raise TypeError(f"{name} is no number: {value!r}")
+    return float(value)
+
+
+def numbers(options: Options, name: str) -> tuple[float, ...]:
+    """The per-parent parameter `name`, one number per parent. Raises TypeError if it is of another kind."""
+    value = options[name]
+    if not isinstance(value, tuple):
+        raise TypeError(f"{name} is no list of numbers: {value!r}")
+    return value

@@ -1,0 +1,109 @@
+"""Drop entries of task vectors at random and rescale the rest, then task arithmetic or TIES."""
+
+from typing import TYPE_CHECKING
+
+from stages.core.records.canonical import Json, hex_float
+from stages.core.weights.method import Method, Need, Options, Parameter, Slice, Statistics, number, numbers
+from stages.core.weights.methods import task_arithmetic, ties
+from stages.core.weights.methods.linear import no_zero_sum, shares, weighted_sum
+from stages.core.weights.numerics import DRAWS, drop_count, float32
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DROPPING = (
+    Parameter("drop", "scalar", 0.5, "probability of dropping an entry, in steps of 1/65536", high=0.999),
+    Parameter(
+        "rescale",
+        "choice",
+        "paper",
+        "factor of the kept entries: 1/(1-drop), or what restores the tensor's L1 norm",
+        choices=("paper", "l1"),
+    ),
+)
+NEEDS = (Need("masked_l1", argument="drop", when=("rescale", "l1")),)
+
+
+def _factor(options: Options) -> float:
+    """1/(1-drop) for the drop probability really drawn; 1 where the factor waits for the tensor's L1 norm."""
+    if options["rescale"] == "l1":
+        return 1.0
+    return DRAWS / (DRAWS - drop_count(number(options, "drop")))
+
+
+def _norm_ratios(statistics: Statistics) -> list[float]:
+    """Per parent: L1 norm of the delta over that of its kept entries; 1 where these are all zero."""
+    pairs = zip(statistics["l1"], statistics["masked_l1"], strict=True)
+    return [whole / kept if kept > 0.0 else 1.0 for whole, kept in pairs]
+
+
+def linear_coefficients(options: Options) -> Options:
+    """`shares`: scale times weight times rescaling factor of each task vector."""
+    return {**options, "shares": shares(options, number(options, "scale") * _factor(options))}
+
+
+def linear_settle(options: Options, statistics: Statistics) -> tuple[Options, Json]:
+    """With rescale l1: every share times its parent's norm ratio in this tensor, noted; else unchanged."""
+    if options["rescale"] == "paper":
+        return options, None
+    ratios = _norm_ratios(statistics)
+    pairs = zip(numbers(options, "shares"), ratios, strict=True)
+    scaled = tuple(float32(share * ratio) for share, ratio in pairs)
+    return {**options, "shares": scaled}, {"rescale": [hex_float(ratio) for ratio in ratios]}
+
+
+def linear_block(given: Slice, options: Options, statistics: Statistics) -> "Tensor":
+    """The scaled sum of the masked deltas."""
+    del statistics
+    masked = [delta.where(kept, 0.0) for delta, kept in zip(given.tensors, given.kept, strict=True)]
+    return weighted_sum(masked, numbers(options, "shares"))
+
+
+def ties_coefficients(options: Options) -> Options:
+    """As TIES, and `factors`: the rescaling factor of each parent."""
+    factors = (float32(_factor(options)),) * len(numbers(options, "weights"))
+    return {**ties.coefficients(options), "factors": factors}
+
+
+def ties_settle(options: Options, statistics: Statistics) -> tuple[Options, Json]:
+    """With rescale l1: the factors are the parents' norm ratios in this tensor, noted; else unchanged."""
+    if options["rescale"] == "paper":
+        return options, None
+    ratios = _norm_ratios(statistics)
+    factors = tuple(float32(ratio) for ratio in ratios)
+    return {**options, "factors": factors}, {"rescale": [hex_float(ratio) for ratio in ratios]}
+
+
+def ties_block(given: Slice, options: Options, statistics: Statistics) -> "Tensor":
+    """The TIES consensus of the masked, rescaled deltas: the mask stands in for trimming by magnitude."""
+    del statistics
+    parents = zip(given.tensors, given.kept, numbers(options, "factors"), strict=True)
+    return ties.consensus([delta.where(kept, 0.0) * factor for delta, kept, factor in parents], options)
+
+
+LINEAR = Method(
+    name="dare_linear",
+    version=1,
+    source="arXiv 2311.03099",
+    space="delta",
+    parameters=(*DROPPING, *task_arithmetic.PARAMETERS),
+    coefficients=linear_coefficients,
+    block=linear_block,
+    settle=linear_settle,
+    check=no_zero_sum,
+    needs=NEEDS,
+    mask="drop",
+)
+TIES = Method(
+    name="dare_ties",
+    version=1,
+    source="arXiv 2311.03099, 2306.01708",
+    space="delta",
+    parameters=(*DROPPING, *ties.CONSENSUS),
+    coefficients=ties_coefficients,
+    block=ties_block,
+    settle=ties_settle,
+    check=ties.some_weight,
+    needs=NEEDS,
+    mask="drop",
+)

@@ -1,0 +1,101 @@
+"""The numerics contract: what decides every bit of a merged weight. A change of bytes is a new version.
+
+1. Inputs (float32, bfloat16, float16) are widened to float32, exactly. A NaN or an infinity is refused.
+2. Elementwise work is float32 with a separate multiply and add (never fused), in the order of the parents.
+   A delta is parent - base in float32; a delta method's result is added to the base in float32.
+3. Coefficients are worked out in float64 or in decimal, rounded once to float32, and recorded as hex.
+4. Reductions over a tensor are float64 trees of fixed shape: leaves of 2^16 elements in flat (row-major)
+   order, the last one padded with zeros; inside a leaf the upper half is added to the lower half until one
+   element is left; leaves are then added pairwise, an odd one out moving up unchanged.
+5. Selection by magnitude is exact: the k largest |delta|, the lowest flat index first among equals.
+6. Masks depend on (seed, parent digest, tensor name, element index) alone: `mask_key`, masks.py.
+7. The result is rounded once, to nearest even, to the output type. An overflow is refused.
+8. Tensor order, offsets, headers and shard limits follow from the recipe and the input headers (plan.py).
+
+No libm, BLAS, sorting network or vector-width dependent sum takes part. This module imports neither numpy
+nor torch, so that plans can be made without them.
+"""
+
+import hashlib
+import struct
+from decimal import Decimal, localcontext
+
+NUMERICS = 1
+LEAF = 1 << 16  # elements of one reduction leaf; block sizes are multiples of it
+BLOCK = 1 << 18  # elements merged at a time: measured best of 2^16 to 2^21 here, and no part of identity
+DRAWS = 1 << 16  # a drop probability is a multiple of 1 / DRAWS
+DIGITS = 60  # decimal digits of the arc arithmetic: 40 more than its float64 inputs can resolve
+
+
+def float32(value: float) -> float:
+    """`value` rounded to the nearest float32 (ties to even). Raises OverflowError beyond its range."""
+    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return rounded
+
+
+def drop_count(drop: float) -> int:
+    """How many of the 65536 equally likely draws drop an element: `drop` rounded to 1/65536, ties to even."""
+    return round(drop * DRAWS)
+
+
+def mask_key(seed: int, parent: str, tensor: str) -> int:
+    """64-bit key of one parent's mask over one tensor.
+
+    The first 8 bytes, little-endian, of sha256 over the UTF-8 text 'seed|parent digest|tensor name'.
+    """
+    text = f"{seed}|{parent}|{tensor}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
+
+
+def angle_rad(aa: float, ab: float, bb: float) -> Decimal:
+    """Angle between two vectors from their float64 dot products, 0 to pi, to 50 digits.
+
+    Worked out as 2 atan(sin / (1 + cos)): unlike acos, that resolves small angles. aa, bb > 0; rounding that
+    makes |ab| exceed the product of the norms counts as an angle of 0 or pi.
+    """
+    with localcontext() as context:
+        context.prec = DIGITS
+        across = max(Decimal(aa) * Decimal(bb) - Decimal(ab) * Decimal(ab), Decimal(0)).sqrt()
+        along, length = Decimal(ab), (Decimal(aa) * Decimal(bb)).sqrt()
+        if across == 0:
+            return Decimal(0) if ab > 0 else 4 * _arctan(Decimal(1))
+        tangent = across / (length + along) if ab >= 0 else (length - along) / across
+        return 2 * _arctan(tangent)
+
+
+def arc_shares(angle: Decimal, t: float) -> tuple[float, float]:
+    """Shares of a and b in the point at fraction `t` of their arc: sin((1-t)x)/sin x, sin(tx)/sin x.
+
+    angle: radians, strictly between 0 and pi. Both shares are rounded to float32 by way of float64.
+    """
+    with localcontext() as context:
+        context.prec = DIGITS
+        whole = _sine(angle)
+        first, second = _sine((1 - Decimal(t)) * angle) / whole, _sine(Decimal(t) * angle) / whole
+    return float32(float(first)), float32(float(second))
+
+
+def _arctan(x: Decimal) -> Decimal:
+    """Halve the angle until the Taylor series gains at least two digits a term."""
+    if x > 1:
+        return 2 * _arctan(Decimal(1)) - _arctan(1 / x)
+    halvings = 0
+    while x > Decimal("0.1"):
+        x, halvings = x / (1 + (1 + x * x).sqrt()), halvings + 1
+    total, power, n = x, x, 1
+    while True:
+        power, n = -power * x * x, n + 2
+        if total + power / n == total:
+            return total * Decimal(2) ** halvings
+        total += power / n
+
+
+def _sine(x: Decimal) -> Decimal:
+    total = term = x
+    n = 1
+    while True:
+        n += 2
+        term = -term * x * x / (n * (n - 1))
+        if total + term == total:
+            return total
+        total += term

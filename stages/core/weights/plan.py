@@ -1,0 +1,291 @@
+"""A merge worked out before any weight is read: from the recipe and the headers alone.
+
+A plan can be printed (`describe`), costed (bytes, memory), hashed (`digest`) and executed (engine.py).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from stages.core.errors import BadRequest, Unmergeable
+from stages.core.records.canonical import Json, dumps, hex_float
+from stages.core.records.files import sha256_bytes
+from stages.core.records.recipe import Recipe, Value
+from stages.core.weights import header, registry
+from stages.core.weights.method import Method, Options
+from stages.core.weights.numerics import BLOCK, NUMERICS
+from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
+
+SCHEMA = "mergelab/plan/1"
+FLOATS = ("float32", "bfloat16", "float16")
+SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
+HOLD_BYTES = 1 << 28  # a tensor is read once if its inputs fit in this as float32; else again for each pass
+PASSES = 3  # over a tensor for its statistics, at most
+ROOM_BYTES = 220 << 20  # resident interpreter with torch and numpy, measured
+
+
+@dataclass(frozen=True)
+class Job:
+    """One output tensor. `merge` runs the method; `copy` takes integer or bool bytes, equal in all parents.
+
+    start and end: byte offsets in the output `file`.
+    """
+
+    name: str
+    action: Literal["merge", "copy"]
+    dtype: str
+    shape: tuple[int, ...]
+    coefficients: Options
+    file: str
+    start: int
+    end: int
+
+    @property
+    def elements(self) -> int:
+        """How many elements; 1 for a scalar."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One checkpoint to read, as its headers describe it. role: 'base', 'parent 1', 'parent 2' …"""
+
+    role: str
+    digest: str
+    tensors: Mapping[str, TensorSpec]
+    files: Mapping[str, FileSpec]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a merge will do.
+
+    inputs: the base first, where the method needs one, then the parents in order.
+    texts: the first bytes of every output file: a header, or the whole index of a sharded output.
+    """
+
+    recipe: Recipe
+    method: Method
+    inputs: tuple[Input, ...]
+    jobs: tuple[Job, ...]
+    files: Mapping[str, int]
+    texts: Mapping[str, bytes]
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all output files."""
+        return sum(self.files.values())
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read at most: every input file once, and each tensor too large to hold once more per pass."""
+        once = sum(file.bytes for given in self.inputs for file in given.files.values())
+        again = sum(self._tensor_bytes(job) for job in self.jobs if self.rereads(job))
+        return once + PASSES * again
+
+    @property
+    def peak_bytes(self) -> int:
+        """Estimate of the greatest resident memory of one merge with one thread and default blocks."""
+        held = max((self._held_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
+        parents = len(self.recipe.parents)
+        return ROOM_BYTES + (held if self.needed else 0) + (3 * parents + 6) * BLOCK * 4
+
+    @property
+    def needed(self) -> bool:
+        """Whether the method takes statistics of a tensor before it merges it."""
+        return bool(self.method.needed(self.recipe.parameters))
+
+    def rereads(self, job: Job) -> bool:
+        """Whether the tensor is read again after its statistics, instead of being held."""
+        return job.action == "merge" and self.needed and self._held_bytes(job) > HOLD_BYTES
+
+    def _held_bytes(self, job: Job) -> int:
+        return len(self.inputs) * job.elements * 4
+
+    def _tensor_bytes(self, job: Job) -> int:
+        return sum(given.tensors[job.name].end - given.tensors[job.name].start for given in self.inputs)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what decides the output: recipe, tensors, coefficients, files; not input layout."""
+        tensors = [
+            [job.name, job.action, job.dtype, list(job.shape), job.file, job.start, _shown(job.coefficients)]
+            for job in self.jobs
+        ]
+        tree = {"schema": SCHEMA, "recipe": self.recipe.digest, "tensors": tensors, "files": dict(self.files)}
+        return sha256_bytes(dumps(tree))
+
+    def describe(self) -> Json:
+        """The plan for people and `--json`: costs, files, inputs, and each tensor with its coefficients."""
+        return {
+            "schema": SCHEMA,
+            "digest": self.digest,
+            "recipe": self.recipe.digest,
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "peak_bytes": self.peak_bytes,
+            "files": dict(self.files),
+            "inputs": [
+                {
+                    "role": given.role,
+                    "digest": given.digest,
+                    "dtypes": _dtypes(given),
+                    "files": sorted(given.files),
+                }
+                for given in self.inputs
+            ],
+            "tensors": {
+                job.name: {
+                    "action": job.action,
+                    "dtype": job.dtype,
+                    "shape": list(job.shape),
+                    "coefficients": _shown(job.coefficients),
+                }
+                for job in self.jobs
+            },
+        }
+
+
+def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHARD_BYTES) -> Plan:
+    """The plan of `recipe`, from the headers in `sources` (manifest digest -> checkpoint directory).
+
+    Raises BadRequest for a recipe that this version cannot honour, BadCheckpoint for malformed files, and
+    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type.
+    """
+    method = _checked(recipe, sources)
+    inputs = _inputs(recipe, method, sources)
+    _compatible(inputs)
+    coefficients = method.coefficients(recipe.parameters)
+    parent = inputs[-len(recipe.parents)].tensors
+    outputs = [
+        (name, recipe.output_dtype if spec.dtype in FLOATS else spec.dtype, spec.shape)
+        for name, spec in parent.items()
+    ]
+    outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
+    texts, entries = _layout(outputs, shard_bytes)
+    jobs = tuple(
+        Job(entry.name, "merge", entry.dtype, entry.shape, coefficients, file, entry.start, entry.end)
+        if parent[entry.name].dtype in FLOATS
+        else Job(entry.name, "copy", entry.dtype, entry.shape, {}, file, entry.start, entry.end)
+        for file, entry in entries
+    )
+    sizes = {name: len(text) for name, text in texts.items()}
+    for job in jobs:
+        sizes[job.file] = max(sizes[job.file], job.end)
+    return Plan(recipe, method, inputs, jobs, sizes, texts)
+
+
+def _checked(recipe: Recipe, sources: Mapping[str, Path]) -> Method:
+    method = registry.get(recipe.method)
+    found = registry.problems(recipe.method, recipe.parameters, len(recipe.parents))
+    if not found and dict(recipe.parameters) != registry.resolve(
+        method.name, recipe.parameters, len(recipe.parents)
+    ):
+        found.append("parameters: the recipe must state every parameter, resolved")
+    if recipe.method_version != method.version:
+        found.append(f"method_version: this is {method.version}, the recipe asks for {recipe.method_version}")
+    if recipe.numerics != NUMERICS:
+        found.append(f"numerics: this is version {NUMERICS}, the recipe asks for {recipe.numerics}")
+    if recipe.output_dtype not in FLOATS:
+        found.append(f"output_dtype: expected one of {', '.join(FLOATS)}, got {recipe.output_dtype!r}")
+    if method.space == "delta" and recipe.base is None:
+        found.append(f"base: {method.name} merges differences from a base, and the recipe names none")
+    wanted = [*recipe.parents, *([recipe.base] if recipe.base and method.space == "delta" else [])]
+    found += [f"no source for {digest}" for digest in wanted if digest not in sources]
+    if found:
+        raise BadRequest([f"recipe {recipe.id}: {problem}" for problem in found])
+    return method
+
+
+def _inputs(recipe: Recipe, method: Method, sources: Mapping[str, Path]) -> tuple[Input, ...]:
+    roles = [(f"parent {place}", digest) for place, digest in enumerate(recipe.parents, start=1)]
+    if method.space == "delta" and recipe.base is not None:
+        roles.insert(0, ("base", recipe.base))
+    found = []
+    for role, digest in roles:
+        checkpoint = Checkpoint(sources[digest])
+        found.append(Input(role, digest, checkpoint.tensors, checkpoint.files))
+    return tuple(found)
+
+
+def _compatible(inputs: Sequence[Input]) -> None:
+    """Raises Unmergeable listing every tensor in which some input differs from the first."""
+    first = inputs[0]
+    wrong = []
+    for given in inputs[1:]:
+        for name in sorted(first.tensors.keys() - given.tensors.keys()):
+            wrong.append(f"{name}: in {first.role}, missing in {given.role}")
+        for name in sorted(given.tensors.keys() - first.tensors.keys()):
+            wrong.append(f"{name}: in {given.role}, missing in {first.role}")
+    for name, spec in first.tensors.items():
+        specs = [(given.role, given.tensors[name]) for given in inputs if name in given.tensors]
+        if any(other.shape != spec.shape for _, other in specs):
+            wrong.append(
+                f"{name}: shapes differ ({', '.join(f'{role} {list(s.shape)}' for role, s in specs)})"
+            )
+        types = sorted({other.dtype for _, other in specs})
+        if any(dtype.startswith("float") and dtype not in FLOATS for dtype in types):
+            wrong.append(
+                f"{name}: {', '.join(types)} cannot be merged. Convert to one of {', '.join(FLOATS)}"
+            )
+        elif len(types) > 1 and not set(types) <= set(FLOATS):
+            wrong.append(f"{name}: types differ ({', '.join(types)})")
+    if wrong:
+        _refuse(wrong)
+
+
+def _refuse(wrong: Sequence[str]) -> NoReturn:
+    listed = "".join(f"\n  {line}" for line in wrong)
+    raise Unmergeable(
+        f"{len(wrong)} tensors do not fit together:{listed}\n"
+        "Choose parents of one base family, with one vocabulary and one way of tying weights."
+    )
+
+
+def _layout(
+    outputs: Sequence[tuple[str, str, tuple[int, ...]]], shard_bytes: int
+) -> tuple[dict[str, bytes], list[tuple[str, header.Entry]]]:
+    """First bytes of each output file, and (file, entry) of each tensor in output order."""
+    shards: list[list[tuple[str, str, tuple[int, ...]]]] = [[]]
+    room = shard_bytes
+    for output in outputs:
+        size = prod(output[2]) * header.ITEMSIZE[output[1]]
+        if size > room and shards[-1]:
+            shards.append([])
+            room = shard_bytes
+        shards[-1].append(output)
+        room -= size
+    texts, entries = {}, []
+    for number, shard in enumerate(shards, start=1):
+        one = len(shards) == 1
+        name = SINGLE if one else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        texts[name], laid = header.write(shard)
+        entries += [(name, entry) for entry in laid]
+    if len(shards) > 1:
+        total = sum(entry.end - entry.start for _, entry in entries)
+        tree = {
+            "metadata": {"total_size": total},
+            "weight_map": {entry.name: file for file, entry in entries},
+        }
+        texts[INDEX] = (json.dumps(tree, indent=2, sort_keys=True) + "\n").encode()
+    return texts, entries
+
+
+def _dtypes(given: Input) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for spec in given.tensors.values():
+        counts[spec.dtype] = counts.get(spec.dtype, 0) + 1
+    return counts
+
+
+def _shown(options: Options) -> dict[str, Json]:
+    def show(value: Value) -> Json:
+        if isinstance(value, tuple):
+            return [hex_float(number) for number in value]
+        return hex_float(value) if isinstance(value, float) else value
+
+    return {name: show(value) for name, value in options.items()}

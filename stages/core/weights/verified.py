@@ -1,0 +1,88 @@
+"""Bytes of input files, hashed as they are used: what is merged is what the manifest names.
+
+A digest taken before the merge says nothing about bytes read later. Here each file is hashed once, in file
+order, from the very buffers that are merged; bytes wanted out of order or again are compared, piece by piece,
+with what was hashed.
+"""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.core.errors import BadCheckpoint
+from stages.core.weights.reader import FileSpec, fill, open_file
+
+
+class VerifiedFile:
+    """One input file, open for reading in pieces fixed beforehand.
+
+    spec: what the plan knows of it. pieces: disjoint (start, end) byte ranges that cover all after the head.
+    sha256: what the whole file must hash to; None leaves it unverified.
+    Raises BadCheckpoint (`file-altered`) when the head is not the one planned with.
+    """
+
+    def __init__(
+        self, path: Path, spec: FileSpec, pieces: Iterable[tuple[int, int]], sha256: str | None
+    ) -> None:
+        self.path = path
+        self._expected = sha256
+        self._ahead = deque(sorted(piece for piece in pieces if piece[0] < piece[1]))
+        self._seen: dict[int, bytes] = {}
+        self._handle = open_file(path)
+        size = os.fstat(self._handle).st_size
+        head = self._load(0, spec.head_bytes) if size == spec.bytes else None
+        self._digest = hashlib.sha256(b"" if head is None else head.numpy().data)
+        if self._digest.hexdigest() != spec.head_sha256 or size != spec.bytes:
+            self._altered("its header is not the one planned with")
+
+    def read(self, start: int, end: int, *, again: bool = False) -> Tensor:
+        """uint8 [end - start]: one of the pieces. again: it will be asked for once more.
+
+        Raises BadCheckpoint (`file-altered`) if a piece read again differs from the piece that was hashed.
+        """
+        if self._expected is None:
+            return self._load(start, end)
+        while self._ahead and self._ahead[0][0] < start:
+            self._take(record=True)
+        if self._ahead and self._ahead[0][0] == start:
+            return self._take(record=again)
+        piece = self._load(start, end)
+        if hashlib.sha256(piece.numpy().data).digest() != self._seen[start]:
+            self._altered(f"bytes {start} to {end} changed between two reads")
+        return piece
+
+    def finish(self) -> None:
+        """Hash what was never asked for. Raises BadCheckpoint (`file-altered`) unless the digest fits."""
+        if self._expected is None:
+            return
+        while self._ahead:
+            self._take(record=False)
+        if self._digest.hexdigest() != self._expected:
+            self._altered(f"expected sha256 {self._expected}, got {self._digest.hexdigest()}")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)
+
+    def _take(self, *, record: bool) -> Tensor:
+        start, end = self._ahead.popleft()
+        piece = self._load(start, end)
+        self._digest.update(piece.numpy().data)
+        if record:
+            self._seen[start] = hashlib.sha256(piece.numpy().data).digest()
+        return piece
+
+    def _load(self, start: int, end: int) -> Tensor:
+        piece = torch.empty(end - start, dtype=torch.uint8)
+        fill(self._handle, piece.numpy().data, start, self.path)
+        return piece
+
+    def _altered(self, how: str) -> None:
+        raise BadCheckpoint(
+            "file-altered", f"{self.path} is not what its manifest says: {how}. Restore or acquire it again."
+        )
