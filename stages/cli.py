@@ -213,7 +213,7 @@ def sweep(root: Path, overrides: list[str]) -> None:
 
 
 def prepare(root: Path) -> None:
-    """What every stage runs in: this interpreter first on the path, no network, no git where there is none."""
+    """What every stage runs in: this interpreter first on the path, no network, no git if there is none."""
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.chdir(root)

@@ -40,8 +40,8 @@ def survey_table(found: Survey) -> Table:
     for recipe, proposal, _ in found.proposals:
         table.add_row(recipe.id, proposal.label, _words(_numbers(recipe)))
     table.caption = (
-        f"reads {size(found.bytes_read)}, writes {size(found.bytes_written)}, about {found.seconds:.0f} s and "
-        f"{size(found.peak_bytes)} of memory with {found.workers} workers"
+        f"reads {size(found.bytes_read)}, writes {size(found.bytes_written)}, about {found.seconds:.0f} s "
+        f"and {size(found.peak_bytes)} of memory with {found.workers} workers"
     )
     return table
 

@@ -16,7 +16,8 @@ from stages.core.records.files import sha256_file
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox import launch
-from stages.core.sandbox.launch import Isolation, Limits
+from stages.core.sandbox.launch import Limits
+from stages.core.sandbox.levels import Isolation
 from stages.core.weights import plan as plans
 from stages.core.weights import writer
 
@@ -88,7 +89,7 @@ def environment(constraints: Path) -> Json:
 def build(
     recipe: Recipe, workshop: Workshop, draft: Path, on_progress: Callable[[int, int], None] | None = None
 ) -> Json:
-    """Merge `recipe` into the empty folder `draft` and describe it there; returns the run record (times, host).
+    """Merge `recipe` into the empty folder `draft` and describe it there; returns the run record (times).
 
     Writes the weights, what the base carries over, manifest.json and built.json (recipe, arithmetic,
     isolation, environment). Raises BadCheckpoint, Unmergeable, NotIsolated or WorkerFailed.
@@ -109,7 +110,6 @@ def build(
         },
         readable=[folder.resolve() for folder in folders.values()],
         writable=[(draft / name).resolve() for name in plan.files],
-        scratch=False,
         isolation=workshop.isolation,
         limits=workshop.limits,
         on_progress=on_progress,

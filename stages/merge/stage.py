@@ -1,4 +1,4 @@
-"""The merge stage: proposals to candidates, each made once, in the order proposed, for any number of workers."""
+"""The merge stage: proposals to candidates, each made once, in the order proposed."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import publish, sha256_file
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe
+from stages.core.sandbox import levels
 from stages.core.weights.reader import Checkpoint
 from stages.merge.build import BUILT, Parent, Workshop, build
 from stages.merge.propose import Family, propose, search_record
@@ -94,7 +95,7 @@ def make_all(
     wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop, store: Store, workers: int, report: Report
 ) -> list[Made]:
     """Make every recipe that the store lacks, `workers` at once; the result keeps the order of `wanted`."""
-    level = workshop.isolation.resolved()
+    level = levels.choose(workshop.isolation)
     done: dict[int, Made] = {}
 
     def make(recipe: Recipe, proposal: Proposal) -> Made:

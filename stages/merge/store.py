@@ -1,7 +1,7 @@
 """The work cache of candidates: whole folders under their id. A killed search loses one merge at most.
 
-DVC removes a stage's outputs before it runs; what is finished is kept here, and used again once its bytes were
-hashed again. Nothing in it is trusted, and all of it may be deleted at any time.
+DVC removes a stage's outputs before it runs; what is finished is kept here, and used again once its
+bytes were hashed again. Nothing in it is trusted, and all of it may be deleted at any time.
 """
 
 import os

@@ -37,7 +37,7 @@ class TaskEvidence:
 
 @dataclass(frozen=True)
 class Subject:
-    """Who answered. `passes`: forward passes per token, the cost in units of one parent (2 for an ensemble of 2).
+    """Who answered. `passes`: forward passes per token; an ensemble of two parents takes 2.
 
     artifact: sha256; the artifact's manifest digest, or the digest of an ensemble's members and weights.
     """

@@ -1,0 +1,110 @@
+"""Configuration: composed by Hydra, checked whole, every problem told at once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.compose import check, compose, request
+from stages.conf import load_request
+from stages.core.errors import BadRequest
+from tests.architecture.tree import ROOT
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of what a configuration is checked against."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copytree(ROOT / "data/sources", tmp_path / "data/sources")
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_configurations_that_ship_have_no_problem() -> None:
+    assert check(ROOT) == []
+
+
+def test_the_committed_params_are_what_the_default_composes() -> None:
+    assert (ROOT / "params.yaml").read_text() == compose(ROOT, []).text
+
+
+def test_methods_compose_side_by_side(root: Path) -> None:
+    checked, _ = request(root, ["method=[slerp,ties]"])
+    assert list(checked.method) == ["slerp", "ties"]
+
+
+def test_an_override_reaches_one_number(root: Path) -> None:
+    checked, _ = request(root, ["method=ties", "method.ties.density.value=0.31"])
+    assert checked.method["ties"].parameters["density"].value == 0.31
+
+
+def test_every_wrong_override_is_told_at_once_with_the_nearest_name(root: Path) -> None:
+    with pytest.raises(BadRequest) as told:
+        compose(root, ["method=tise", "budget.candidats=3", "polcy=strict"])
+    first, second, third = told.value.problems
+    assert "conf/method/tise.yaml does not exist; did you mean 'ties'?" in first
+    assert "unknown key 'budget.candidats'; did you mean 'budget.candidates'?" in second
+    assert "polcy" in third
+
+
+def test_every_wrong_key_and_value_is_told_at_once_with_its_file(root: Path) -> None:
+    edit(root / "conf/budget/small.yaml", "candidates: 16", "candidates: many")
+    edit(root / "conf/executor/process.yaml", "workers:", "workrs:")
+    edit(root / "conf/method/ties.yaml", "density:", "densty:")
+    problems = check(root)
+    assert any(p.startswith("conf/budget/small.yaml: budget.candidates:") and "'many'" in p for p in problems)
+    assert any(
+        "conf/executor/process.yaml: executor.workrs: unknown key; did you mean 'workers'?" in p
+        for p in problems
+    )
+    assert any(p.startswith("conf/executor/process.yaml: executor.workers: missing") for p in problems)
+
+
+def test_a_misspelt_method_parameter_is_told_with_its_file_and_the_nearest_name(root: Path) -> None:
+    edit(root / "conf/method/ties.yaml", "density:", "densty:")
+    (problem,) = check(root)
+    assert problem.startswith("conf/method/ties.yaml: method.ties.densty")
+    assert "'density'" in problem
+
+
+def test_a_search_range_beyond_the_legal_one_is_told(root: Path) -> None:
+    tree = yaml.safe_load((root / "conf/method/ties.yaml").read_text())
+    tree["ties"]["density"]["search"] = [0.1, 5]
+    (root / "conf/method/ties.yaml").write_text(yaml.safe_dump(tree))
+    assert any("method.ties.density" in problem and "5" in problem for problem in check(root))
+
+
+def test_a_key_that_an_experiment_sets_is_blamed_on_the_experiment(root: Path) -> None:
+    with (root / "conf/experiment/shipped.yaml").open("a") as stream:
+        stream.write("budget:\n  candidates: 0\n")
+    assert any(
+        problem.startswith("conf/experiment/shipped.yaml: budget.candidates") for problem in check(root)
+    )
+
+
+def test_a_parent_that_is_not_there_is_told(root: Path) -> None:
+    shutil.rmtree(next((root / "data/sources").iterdir()))
+    assert any("no directory 'data/sources/" in problem for problem in check(root))
+
+
+def test_a_task_of_a_parent_that_is_not_merged_is_told(root: Path) -> None:
+    tree = yaml.safe_load((root / "params.yaml").read_text())
+    name = next(name for name, task in tree["suite"]["tasks"].items() if task.get("parent"))
+    tree["suite"]["tasks"][name]["parent"] = "somebody-else"
+    (root / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    with pytest.raises(BadRequest, match="'somebody-else' is not merged here"):
+        load_request(root / "params.yaml")
+
+
+@pytest.mark.parametrize(("text", "match"), [("{", "not YAML"), ("", "the request"), ("[1]", "the request")])
+def test_params_that_are_no_map_are_refused(root: Path, text: str, match: str) -> None:
+    (root / "params.yaml").write_text(text)
+    with pytest.raises(BadRequest, match=match):
+        load_request(root / "params.yaml")
