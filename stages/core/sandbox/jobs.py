@@ -1,0 +1,58 @@
+"""The kinds of job a worker knows. Each is a function (job, progress) → JSON, run once, after the lock.
+
+A new kind is a function here and a line in `JOBS`; it imports what it needs inside, since nothing that starts
+a thread may be imported before the lock. `progress(*values)` reaches the caller's on_progress(*values).
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Json: TypeAlias = Any  # as core.records.canonical.Json, whose module a worker has no reason to import
+Progress: TypeAlias = Callable[..., None]
+Job: TypeAlias = Callable[[Json, Progress], Json]
+
+
+NOWHERE = "/nonexistent"
+
+
+def merge(job: Json, progress: Progress) -> Json:
+    """Digests of the files written and the method's notes, for a job of these keys.
+
+    recipe: Recipe.to_json(); sources: parent digest → folder; manifests: parent digest → file → sha256;
+    output: folder that holds the pre-allocated files; threads: of this worker; block_elements: or null.
+    Raises BadCheckpoint, Unmergeable.
+    """
+    _have_no_temporary_folder()
+    from stages.core.records import recipe as recipes
+    from stages.core.weights import engine, plan
+
+    sources = {digest: Path(folder) for digest, folder in job["sources"].items()}
+    options = {} if job.get("block_elements") is None else {"block_elements": job["block_elements"]}
+    planned = plan.plan(recipes.from_json(job["recipe"]), sources)
+    done = engine.execute(
+        planned,
+        sources,
+        job["manifests"],
+        Path(job["output"]),
+        threads=job["threads"],
+        on_progress=progress,
+        **options,
+    )
+    return {"files": dict(done.files), "notes": dict(done.notes)}
+
+
+def probe(job: Json, progress: Progress) -> Json:
+    """The job itself, after one step of progress: for measuring a start, and for tests."""
+    progress(1, 1)
+    return {"echo": job}
+
+
+def _have_no_temporary_folder() -> None:
+    """Answer for tempfile, which torch's imports ask for a folder and which fails where it finds none."""
+    import tempfile
+
+    tempfile.tempdir = NOWHERE
+
+
+JOBS: Mapping[str, Job] = {"merge": merge, "probe": probe}
