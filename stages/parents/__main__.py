@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.conf import Parents, load_request
-from stages.core.errors import LabError
+from stages.core.entry import enter
 from stages.core.records.manifest import Manifest
 from stages.parents.acquire import acquire
 
@@ -19,26 +19,27 @@ def run(parents: Parents, root: Path, output: Path) -> dict[str, Manifest]:
     return acquire({name: parents.members[name].source for name in names}, root, output)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """0 when every parent is in place, 1 when one was refused; 2 for arguments that mean nothing."""
-    try:
-        if arguments[:1] == ["train"]:
-            from stages.parents.train import main as train  # noqa: PLC0415 (torch, for this alone)
-
-            return train(arguments[1:])
-        if arguments:
-            sys.stderr.write(f"expected nothing or `train …`, got {' '.join(arguments)!r}\n")
-            return 2
-        acquired = run(load_request(Path("params.yaml")).parents, Path(), Path("data/parents"))
-    except LabError as refusal:
-        sys.stderr.write(f"{refusal}\n")
-        return 1
+def work() -> None:
+    """Run the stage in the current directory, and say what was acquired."""
+    root = Path.cwd()
+    acquired = run(load_request(root / "params.yaml").parents, root, root / "data/parents")
     for name, manifest in acquired.items():
         size = sum(record.bytes for record in manifest.files.values())
         sys.stderr.write(
             f"{name}: {len(manifest.files)} files, {size:,} bytes, digest {manifest.digest[:12]}\n"
         )
-    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of the stage, or of `train`; 2 for arguments that mean nothing."""
+    if arguments[:1] == ["train"]:
+        from stages.parents.train import main as train  # torch, for this alone
+
+        return train(arguments[1:])
+    if arguments:
+        sys.stderr.write(f"parents: expected nothing or `train …`, got {' '.join(arguments)!r}\n")
+        return 2
+    return enter("parents", work)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from stages.core.errors import BadCheckpoint
 from stages.core.records.card import NAME as CARD
@@ -130,7 +130,7 @@ def _content(path: Path) -> Iterator[Problem]:
         try:
             read_header(path)
         except BadCheckpoint as problem:
-            yield Problem(problem.code, path.name, str(problem).removeprefix(f"[{problem.code}] "))
+            yield _refused(problem, path)
     elif path.suffix == ".json":
         yield from _json(path)
 
@@ -146,14 +146,9 @@ def read_header(path: Path) -> dict[str, header.Entry]:
 
 def _json(path: Path) -> Iterator[Problem]:
     try:
-        tree = json.loads(
-            path.read_bytes().decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant
-        )
-    except (ValueError, RecursionError) as problem:
-        yield _problem("json", path.name, f"is no strict JSON: {problem}.")
-        return
-    if not isinstance(tree, dict):
-        yield _problem("json", path.name, "is no JSON object.")
+        tree = header.tree(path.read_bytes().strip(), path.name, "json")
+    except BadCheckpoint as problem:
+        yield _refused(problem, path)
         return
     for key in sorted(ASKS_FOR_CODE & _keys(tree)):
         yield _problem("remote-code", path.name, f"has the key {key!r}, which asks for code. Remove it.")
@@ -164,15 +159,8 @@ def _json(path: Path) -> Iterator[Problem]:
         )
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return tree
-
-
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+def _refused(problem: BadCheckpoint, path: Path) -> Problem:
+    return Problem(problem.code, path.name, str(problem).removeprefix(f"[{problem.code}] "))
 
 
 def _keys(tree: object) -> set[str]:

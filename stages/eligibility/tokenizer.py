@@ -1,0 +1,105 @@
+"""Rules on text: the same bytes must become the same token ids, or embedding rows mean other things."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from stages.core.records.canonical import Json
+from stages.core.records.verdict import Finding
+from stages.eligibility.facts import TOKENIZER, Facts, Parent, finding, shown
+
+# Keys of tokenizer_config.json that change which ids a text becomes; the others differ by library version.
+BEHAVIOUR: Final = (
+    "add_bos_token",
+    "add_eos_token",
+    "add_prefix_space",
+    "bos_token",
+    "clean_up_tokenization_spaces",
+    "eos_token",
+    "pad_token",
+    "unk_token",
+)
+NAMES: Final[Mapping[str, str]] = {"normalizer": "normaliser", "added_tokens": "added tokens"}
+
+
+def tokenizer(facts: Facts) -> Finding:
+    """tokenizer.json is equal byte for byte; where it is not, the part that differs is named."""
+    reference = facts.reference
+    problems, evidence = [], {}
+    for parent in facts.family:
+        evidence[parent.id] = parent.manifest.files[TOKENIZER].sha256
+        if differences := list(_differences(reference, parent)):
+            problems.append(f"{parent.id} differs from {reference.id} in {shown(differences)}")
+    return finding(
+        "tokenizer",
+        problems,
+        fine="every tokenizer.json is equal byte for byte",
+        move="Choose parents with one tokenizer; models with different ones can be distilled, not merged.",
+        evidence={"sha256": evidence},
+    )
+
+
+def chat_template(facts: Facts) -> Finding:
+    """One chat template for all, or none."""
+    templates = {parent.id: parent.tokenizer_config.get("chat_template") or None for parent in facts.family}
+    reference = templates[facts.reference.id]
+    problems = [
+        f"{name} has {'another' if template else 'no'} chat template"
+        for name, template in templates.items()
+        if template != reference
+    ]
+    return finding(
+        "chat_template",
+        problems,
+        fine="the chat template is the same in all" if reference else "none has a chat template",
+        move=f"Expected is what {facts.reference.id} has. Choose parents that were trained on one template.",
+    )
+
+
+def _differences(reference: Parent, parent: Parent) -> Iterator[str]:
+    named = list(_parts(reference.tokenizer, parent.tokenizer))
+    same_bytes = reference.manifest.files[TOKENIZER].sha256 == parent.manifest.files[TOKENIZER].sha256
+    yield from named
+    if not named and not same_bytes:
+        yield f"the writing of {TOKENIZER} alone (same content: copy one over the other)"
+    for key in BEHAVIOUR:
+        expected, got = reference.tokenizer_config.get(key), parent.tokenizer_config.get(key)
+        if expected != got:
+            yield f"{key} (expected {expected!r}, got {got!r})"
+
+
+def _parts(expected: Mapping[str, Json], got: Mapping[str, Json]) -> Iterator[str]:
+    for key in sorted(expected.keys() | got.keys()):
+        one, other = expected.get(key), got.get(key)
+        if one == other:
+            continue
+        if key == "model" and isinstance(one, dict) and isinstance(other, dict):
+            yield from _model(one, other)
+        else:
+            yield NAMES.get(key, key.replace("_", " "))
+
+
+def _model(one: Mapping[str, Json], other: Mapping[str, Json]) -> Iterator[str]:
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) == other.get(key):
+            continue
+        if key == "vocab":
+            yield _vocabulary(one.get(key), other.get(key))
+        elif key == "merges":
+            yield f"merges (from rank {_first_difference(one.get(key), other.get(key))})"
+        else:
+            yield f"model {key}"
+
+
+def _vocabulary(one: Json, other: Json) -> str:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return "vocabulary"
+    differing = sorted(token for token in one.keys() | other.keys() if one.get(token) != other.get(token))
+    examples = [f"{token!r}: {one.get(token)} → {other.get(token)}" for token in differing]
+    return f"vocabulary ({len(differing)} tokens: {shown(examples, 3)})"
+
+
+def _first_difference(one: Json, other: Json) -> int:
+    if not isinstance(one, list) or not isinstance(other, list):
+        return 0
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((rank for rank, (left, right) in pairs if left != right), min(len(one), len(other)))

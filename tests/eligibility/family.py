@@ -1,0 +1,78 @@
+"""A base and two parents on disk that pass every rule, and ways to spoil one thing at a time."""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import write_json
+from stages.core.records.verdict import Finding
+from stages.eligibility.facts import Facts, Parent, read
+from stages.eligibility.licences import load_table
+from stages.eligibility.rules import judge
+from tests.parents import tiny
+
+LICENCES = Path(__file__).parents[2] / "conf" / "licences"
+NAMES = ("base", "sort", "recall")
+
+
+def acquired(folder: Path, **files: Any) -> Parent:
+    """A tiny parent as the stage `parents` leaves it: files, card and manifest."""
+    tiny.write(folder, **files)
+    write_json(folder / manifests.NAME, manifests.describe(folder).to_json())
+    return read(folder)
+
+
+def family(folder: Path, spoiled: Mapping[str, Mapping[str, Any]]) -> Facts:
+    """Facts on three models under `folder`; spoiled: id → what `tiny.write` gets for that model."""
+    base, *parents = (acquired(folder / name, **spoiled.get(name, {})) for name in NAMES)
+    return Facts(
+        base=base,
+        parents=tuple(parents),
+        methods={"linear": False, "ties": True},
+        intent="research",
+        complementarity="one sorts words, the other recalls pairs",
+        suite=("tiny", 1),
+        niches={"sort": ["sort"], "recall": ["recall"]},
+        niche_floor=0.9,
+        licences=load_table(LICENCES),
+    )
+
+
+def spoil(folder: Path, identifier: str, **files: Any) -> Facts:
+    """The passing family with the files of one model replaced."""
+    return family(folder, {identifier: files})
+
+
+def spoil_card(folder: Path, identifier: str, *path: str, to: object) -> Facts:
+    """The passing family with one field of one card replaced, named by its keys."""
+    tree = copy.deepcopy(tiny.card(identifier, tiny.safetensors(tiny.SHAPES)))
+    node = tree
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = to
+    return family(folder, {identifier: {"card": tree}})
+
+
+def everyone(facts: Facts, **restrictions: object) -> Facts:
+    """The same facts with these restrictions in every card."""
+
+    def changed(parent: Parent) -> Parent:
+        card = parent.card.model_copy(
+            update={"restrictions": parent.card.restrictions.model_copy(update=restrictions)}
+        )
+        return replace(parent, card=card)
+
+    base = changed(facts.base) if facts.base else None
+    return replace(facts, base=base, parents=tuple(changed(parent) for parent in facts.parents))
+
+
+def only_refusal(facts: Facts) -> Finding:
+    """The one rule that refuses. Fails where another number of rules does."""
+    refusals = judge(facts).refusals
+    assert [finding.rule for finding in refusals] == [refusals[0].rule] if refusals else False, refusals
+    json.dumps(refusals[0].to_json())
+    return refusals[0]
