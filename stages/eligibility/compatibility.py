@@ -1,5 +1,6 @@
 """Rules on structure: may these tensors be added up, and would the sum mean anything?"""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -147,8 +148,11 @@ def self_consistency(facts: Facts) -> Finding:
     )
 
 
-def effective(config: Mapping[str, Json]) -> dict[str, Json]:
-    """What of the configuration decides the function, with the two spellings of heads and RoPE made one."""
+def effective(config: Mapping[str, Json]) -> dict[str, str]:
+    """What of the configuration decides the function: key → JSON text; null is absent.
+
+    The two spellings of heads and of RoPE are made one, and so are 1 and 1.0 (but not 1 and true).
+    """
     tree = {key: value for key, value in config.items() if key not in IGNORED}
     heads, hidden = tree.get("num_attention_heads"), tree.get("hidden_size")
     if isinstance(heads, int) and heads > 0:
@@ -163,7 +167,18 @@ def effective(config: Mapping[str, Json]) -> dict[str, Json]:
         tree["rope_theta"] = theta
     if rope or kind != "default":
         tree["rope_scaling"] = {"rope_type": kind, **rope}
-    return tree
+    return {
+        key: json.dumps(_plain(value), sort_keys=True) for key, value in tree.items() if value is not None
+    }
+
+
+def _plain(value: Json) -> Json:
+    """The same tree with whole floats as integers, the way canonical JSON writes them."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _tensor_differences(
@@ -193,7 +208,8 @@ def _inconsistencies(parent: Parent) -> Iterator[str]:
         yield f"vocab_size is {size}, and the tokenizer gives the id {largest}"
     if tied is True and HEAD in parent.tensors:
         yield f"tie_word_embeddings is true, and there is a {HEAD} of its own"
-    causal = any(str(name).endswith("ForCausalLM") for name in parent.config.get("architectures") or ())
+    named = parent.config.get("architectures")
+    causal = any(str(name).endswith("ForCausalLM") for name in (named if isinstance(named, list) else ()))
     if tied is False and causal and HEAD not in parent.tensors:
         yield f"tie_word_embeddings is false, and there is no {HEAD}"
 

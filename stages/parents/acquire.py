@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from stages.conf import Source
-from stages.core.errors import BadCheckpoint, BadRequest
+from stages.core.errors import BadCheckpoint, BadRequest, LabError
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import pretty, read_json, write_json
@@ -28,7 +28,8 @@ def acquire(members: Mapping[str, Source], root: Path, output: Path) -> dict[str
     """Make `output` hold exactly these members, each as `output`/<id>/; id → manifest, in the order given.
 
     All of them are fetched and judged before the first is published. Raises BadCheckpoint with every member's
-    problems and the first one's code; then `output` is as it was.
+    problems and the first one's code, LabError if the disk is full or a file vanishes; then `output` is as
+    it was.
     """
     output.mkdir(parents=True, exist_ok=True)
     drafts = {name: output / f".{name}.{secrets.token_hex(4)}.part" for name in members}
@@ -44,6 +45,10 @@ def acquire(members: Mapping[str, Source], root: Path, output: Path) -> dict[str
         for name, draft in drafts.items():
             publish(draft, output / name)
         _remove_others(output, members)
+    except OSError as problem:
+        raise LabError(
+            f"cannot acquire the parents: {problem}. Nothing was changed; run it again."
+        ) from problem
     finally:
         for draft in drafts.values():
             shutil.rmtree(draft, ignore_errors=True)

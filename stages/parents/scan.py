@@ -40,6 +40,7 @@ LIMIT_BYTES: Final[Mapping[str, int | None]] = {  # None: only the disk limits i
 }
 CHAT_TEMPLATE_CHARACTERS: Final = 1 << 16  # the longest in common use are under 20,000
 MAX_FILES: Final = 64
+MAX_DEPTH: Final = 64  # of JSON: configurations and tokenizers in use stay under 12
 PICKLE: Final = frozenset({".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"})
 CODE: Final = frozenset({".dll", ".ipynb", ".js", ".py", ".pyc", ".sh", ".so"})
 LFS: Final = b"version https://git-lfs"
@@ -150,7 +151,11 @@ def _json(path: Path) -> Iterator[Problem]:
     except BadCheckpoint as problem:
         yield _refused(problem, path)
         return
-    for key in sorted(ASKS_FOR_CODE & _keys(tree)):
+    keys, depth = _walk(tree)
+    if depth > MAX_DEPTH:
+        yield _problem("json-depth", path.name, f"is nested {depth} deep; the limit is {MAX_DEPTH}.")
+        return
+    for key in sorted(ASKS_FOR_CODE & keys):
         yield _problem("remote-code", path.name, f"has the key {key!r}, which asks for code. Remove it.")
     template = tree.get("chat_template") or ""
     if len(template if isinstance(template, str) else json.dumps(template)) > CHAT_TEMPLATE_CHARACTERS:
@@ -163,18 +168,21 @@ def _refused(problem: BadCheckpoint, path: Path) -> Problem:
     return Problem(problem.code, path.name, str(problem).removeprefix(f"[{problem.code}] "))
 
 
-def _keys(tree: object) -> set[str]:
-    """Every key of every object in the tree; its depth is bounded by the parser's."""
-    found: set[str] = set()
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            found.update(node)
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-    return found
+def _walk(tree: object) -> tuple[set[str], int]:
+    """Every key of every object in the tree, and how deep it is nested."""
+    keys: set[str] = set()
+    level, depth = [tree], 0
+    while level:
+        depth += 1
+        inner: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                keys.update(node)
+                inner += node.values()
+            elif isinstance(node, list):
+                inner += node
+        level = inner
+    return keys, depth
 
 
 def _problem(code: str, file: str, message: str) -> Problem:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stages.core.records.canonical import pretty
 from stages.eligibility.compatibility import effective
 from stages.eligibility.facts import Facts
 from stages.eligibility.rules import judge
@@ -88,6 +89,8 @@ def test_equal_shapes_that_compute_something_else_are_refused(
         {"torch_dtype": "bfloat16", "dtype": None},
         {"num_key_value_heads": None},
         {"head_dim": 2},
+        {"rope_theta": 10000},
+        {"rope_scaling": None, "sliding_window": None},
         {"rope_scaling": {"type": "default"}},
         {"rope_theta": None, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
     ],
@@ -100,7 +103,19 @@ def test_two_spellings_of_one_function_are_accepted(tmp_path: Path, changes: dic
 def test_older_and_newer_rope_scaling_are_one() -> None:
     older = effective({"rope_theta": 1e4, "rope_scaling": {"type": "linear", "factor": 2}})
     newer = effective({"rope_parameters": {"rope_theta": 1e4, "rope_type": "linear", "factor": 2}})
-    assert older == newer == {"rope_theta": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 2}}
+    assert older == newer
+    assert older == {"rope_theta": "10000", "rope_scaling": '{"factor": 2, "rope_type": "linear"}'}
+
+
+def test_true_is_not_one_but_whole_floats_are_integers() -> None:
+    assert effective({"a": True}) != effective({"a": 1})
+    assert effective({"a": [1.0]}) == effective({"a": [1]})
+
+
+def test_a_number_too_large_for_canonical_json_is_refused_like_any_difference(tmp_path: Path) -> None:
+    refused = only_refusal(spoil(tmp_path, "sort", config=config(sliding_window=10**30)))
+    assert refused.rule == "configuration"
+    pretty(refused.to_json())
 
 
 def test_a_vocabulary_size_that_all_share_and_no_embedding_has_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A parent arrives whole, verified and described, or not at all."""
 
+import errno
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from stages.conf import Source
-from stages.core.errors import BadCheckpoint
+from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.parents import __main__ as stage
@@ -242,3 +243,18 @@ def test_arguments_that_mean_nothing_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stderr", told)
     assert stage.main(["trian"]) == 2
     assert "trian" in told.getvalue()
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing_behind(
+    sorter: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire_one(sorter, output)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stages.parents.acquire.os.fsync", full)
+    with pytest.raises(LabError, match="No space left on device"):
+        acquire_one(sorter, output)
+    assert [path.name for path in output.iterdir()] == ["sorter"]
+    manifests.check(output / "sorter", manifests.load(output / "sorter"))

@@ -113,8 +113,8 @@ def test_names_that_differ_in_case_alone_are_refused(parent: Path) -> None:
     assert codes(scan.outside(parent)) == ["not-listed", "case-twins"]
 
 
-def nested(name: str) -> Spoil:
-    return text(name, '{"a":' + "[" * 100_000 + "]" * 100_000 + "}")
+def nested(name: str, depth: int) -> Spoil:
+    return text(name, '{"a":' + "[" * depth + "]" * depth + "}")
 
 
 def header(tree: object, data: bytes = b"") -> bytes:
@@ -137,7 +137,8 @@ CONTENTS: list[tuple[str, Spoil]] = [
     ("json", text("config.json", '{"a": -Infinity}')),
     ("json", text("config.json", '{"a": ' + "9" * 5000 + "}")),
     ("json", raw("config.json", b'{"a": "\xff"}')),
-    ("json", nested("tokenizer.json")),
+    ("json", nested("tokenizer.json", 100_000)),
+    ("json-depth", nested("tokenizer.json", 64)),
     ("remote-code", text("config.json", '{"auto_map": {"AutoModel": "modeling.Sorter"}}')),
     ("remote-code", text("config.json", '{"text_config": [{"auto_map": {}}]}')),
     ("remote-code", text("tokenizer_config.json", '{"auto_map": {}}')),
