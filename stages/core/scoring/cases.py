@@ -1,0 +1,64 @@
+"""Cases: the items of a split, one JSONL file per task, and the digest that they are known by.
+
+A case file holds one `Item` a line; evidence lists its answers in the order of the lines.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from stages.core.errors import LabError
+from stages.core.records.canonical import Json, dumps
+from stages.core.records.files import sha256_bytes, sha256_file, write_text
+from stages.core.scoring.skills import draw
+from stages.core.scoring.skills.items import Item
+
+# Every split except hidden is drawn from this seed: nothing in it is meant to be secret.
+PUBLIC_SEED: Final = 0
+FORM: Final = "exact_answer"  # conf/suite/lm_eval/<form>.yaml
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task: the skill its items come from, how many per split, and the lm-eval task file they go into."""
+
+    skill: str
+    items: Mapping[str, int]
+    form: str = FORM
+
+
+def draw_cases(plan: Mapping[str, TaskPlan], split: str, seed: int) -> dict[str, list[Item]]:
+    """Task → items of that split, the same for the same arguments. Raises LabError as `skills.draw` does."""
+    return {name: draw(task.skill, split, task.items[split], seed) for name, task in plan.items()}
+
+
+def write_cases(directory: Path, cases: Mapping[str, Sequence[Item]]) -> None:
+    """Write `directory`/<task>.jsonl for every task, each whole or absent."""
+    for name, items in cases.items():
+        lines = [json.dumps(asdict(item), sort_keys=True, ensure_ascii=False) for item in items]
+        write_text(directory / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
+
+
+def read_cases(path: Path) -> list[Item]:
+    """The items of one case file, in order. Raises LabError naming the file and line that is none."""
+    items = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            items.append(Item(**json.loads(line)))
+        except (ValueError, TypeError) as problem:
+            raise LabError(f"{path}:{number} is no case: {problem}. Run `dvc repro eval`.") from problem
+    return items
+
+
+def cases_digest(directory: Path, form_of: Mapping[str, str], forms: Path) -> str:
+    """SHA-256 over every task's case file and lm-eval file: what a subject of these cases is asked.
+
+    form_of: task → form; `directory` holds <task>.jsonl, `forms` <form>.yaml.
+    """
+    tree: Json = {
+        task: [sha256_file(directory / f"{task}.jsonl"), sha256_file(forms / f"{form}.yaml")]
+        for task, form in form_of.items()
+    }
+    return sha256_bytes(dumps(tree))

@@ -1,0 +1,91 @@
+"""Output ensembles: several models answer, and their probabilities are averaged token by token."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.modeling_outputs import CausalLMOutput
+
+from stages.core.errors import LabError
+
+GRID_POINTS = 500  # at most; the finest of GRID_STEPS that stays under it is used
+GRID_STEPS = (20, 10, 4, 2, 1)  # weights are multiples of 1/steps
+
+
+class ProbabilityMean(torch.nn.Module):
+    """Σ_i w_i p_i(token | text) as one causal language model, which lm-eval can take for any other.
+
+    Its logits are log-probabilities: log-sum-exp over members of log-softmax plus log weight. Members of
+    weight zero are never run.
+    """
+
+    def __init__(self, members: Sequence[torch.nn.Module], weights: Sequence[float]) -> None:
+        """Members share vocabulary and tokenizer. Raises LabError unless weights are ≥ 0 and sum to 1."""
+        super().__init__()
+        if len(members) != len(weights) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-9:
+            raise LabError(f"{len(members)} members need as many weights ≥ 0 of sum 1, got {list(weights)}")
+        used = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
+        self.members = torch.nn.ModuleList([member for member, _ in used])
+        self.log_weights = [math.log(weight) for _, weight in used]
+        self.config: Any = self.members[0].config
+        self.name_or_path = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first member lies."""
+        return next(self.parameters()).device
+
+    def tie_weights(self) -> None:
+        """Nothing: each member keeps its own tied tensors."""
+
+    def forward(self, input_ids: torch.Tensor) -> CausalLMOutput:
+        """Mixed log-probabilities, [batch, position, vocabulary], float32."""
+        terms = [
+            torch.log_softmax(member(input_ids).logits, dim=-1) + log_weight
+            for member, log_weight in zip(self.members, self.log_weights, strict=True)
+        ]
+        return CausalLMOutput(logits=torch.logsumexp(torch.stack(terms), dim=0))
+
+
+def simplex_grid(members: int) -> Iterator[tuple[float, ...]]:
+    """Every weight vector whose entries are multiples of 1/steps and sum to 1, in lexicographic order."""
+    steps = next(steps for steps in GRID_STEPS if steps == 1 or _points(members, steps) <= GRID_POINTS)
+
+    def compositions(parts: int, total: int) -> Iterator[tuple[int, ...]]:
+        if parts == 1:
+            yield (total,)
+            return
+        for first in range(total + 1):
+            for rest in compositions(parts - 1, total - first):
+                yield (first, *rest)
+
+    for counts in compositions(members, steps):
+        yield tuple(count / steps for count in counts)
+
+
+def fit_weights(token_loglikelihoods: Sequence[Sequence[Sequence[float]]]) -> tuple[float, ...]:
+    """The grid point with the highest mean log-likelihood of whole answers under the per-token mixture.
+
+    token_loglikelihoods[member][item][token], nats; items and tokens agree between members. Pass the search
+    split and no other: the weights are fitted. Of equal points the one nearest to uniform wins.
+    """
+    joined = np.array([[value for item in member for value in item] for member in token_loglikelihoods])
+    uniform = 1 / len(joined)
+
+    def score(weights: tuple[float, ...]) -> tuple[float, float]:
+        with np.errstate(divide="ignore"):
+            mixed = np.logaddexp.reduce(joined + np.log(np.array(weights))[:, None], axis=0)
+        # the sum over all tokens is the number of items times the mean over items
+        return round(float(mixed.sum()), 6), -sum((weight - uniform) ** 2 for weight in weights)
+
+    return max(simplex_grid(len(joined)), key=score)
+
+
+def _points(members: int, steps: int) -> int:
+    """Binomial(steps + members − 1, steps): the size of the grid."""
+    count = 1
+    for index in range(1, steps + 1):
+        count = count * (members - 1 + index) // index
+    return count

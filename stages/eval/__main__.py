@@ -1,0 +1,40 @@
+"""`python -m stages.eval`: parents, candidates and gates.json → data/cases and data/evidence."""
+
+import os
+import sys
+from pathlib import Path
+
+from stages.conf import load_request
+from stages.core.entry import enter
+from stages.core.progress import narrate
+from stages.eval.stage import Places, run
+
+
+def places(root: Path) -> Places:
+    """The folders of the repository at `root`; the work cache is MERGELAB_STORE, else .mergelab."""
+    data = root / "data"
+    return Places(
+        parents=data / "parents",
+        candidates=data / "candidates",
+        gates=data / "gates.json",
+        forms=root / "conf/suite/lm_eval",
+        store=Path(os.environ.get("MERGELAB_STORE", root / ".mergelab")) / "evidence",
+        cases=data / "cases",
+        evidence=data / "evidence",
+    )
+
+
+def main() -> int:
+    """Run the stage in the current directory; 0 when every subject has its evidence."""
+
+    def work() -> None:
+        root = Path.cwd()
+        request = load_request(root / "params.yaml")
+        with narrate("subject") as report:
+            run(request.suite, request.parents, places(root), request.executor.workers, report)
+
+    return enter("eval", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Who is evaluated: the base, the parents, their output ensembles, the candidates; all on the same items."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.errors import BadCheckpoint
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import Json, dumps, hex_float
+from stages.core.records.evidence import Subject
+from stages.core.records.files import sha256_bytes
+from stages.core.scoring.model import architecture_of
+
+UNIFORM, WEIGHTED = "ensemble-uniform", "ensemble-weighted"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder with a manifest, and the digest that the request's records know it by."""
+
+    id: str
+    folder: Path
+    digest: str
+
+    def verified(self) -> Path:
+        """The folder, every byte hashed again. Raises BadCheckpoint if it is not what `digest` names."""
+        manifest = manifests.load(self.folder)
+        if manifest.digest != self.digest:
+            raise BadCheckpoint(
+                "manifest-digest", f"{self.folder}: expected artifact {self.digest}, got {manifest.digest}"
+            )
+        manifests.check(self.folder, manifest)
+        return self.folder
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A subject with the models that answer for it, and the weight of each in the mixture."""
+
+    subject: Subject
+    members: tuple[Artifact, ...]
+    weights: tuple[float, ...] = (1.0,)
+
+
+def parent(folder: Path, name: str) -> Artifact:
+    """The acquired parent `folder`/`name`, known by its own manifest."""
+    return Artifact(name, folder / name, manifests.load(folder / name).digest)
+
+
+def single(artifact: Artifact, kind: str, label: str) -> Entrant:
+    """One model: the base, a parent or a candidate; one forward pass a token."""
+    return Entrant(Subject(artifact.id, kind, label, artifact.digest, 1), (artifact,))
+
+
+def ensemble(name: str, label: str, members: Sequence[Artifact], weights: Sequence[float]) -> Entrant:
+    """The probability mean of `members`; those of weight zero are left out and cost no pass."""
+    used = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
+    digest = sha256_bytes(
+        dumps(
+            {
+                "rule": "probability-mean",
+                "members": [[member.digest, hex_float(weight)] for member, weight in used],
+            }
+        )
+    )
+    subject = Subject(name, "ensemble", label, digest, len(used))
+    return Entrant(subject, tuple(member for member, _ in used), tuple(weight for _, weight in used))
+
+
+def incompatible(family: Sequence[Artifact]) -> str | None:
+    """Why the family cannot answer the same items with one tokenizer and architecture; None if it can."""
+    first = family[0]
+    for other in family[1:]:
+        if _tokenizer(other) != _tokenizer(first):
+            return f"the tokenizers of {first.id} and {other.id} differ: their likelihoods cannot be compared"
+        if architecture_of(other.folder) != architecture_of(first.folder):
+            return f"the architectures of {first.id} and {other.id} differ: they cannot share one evaluator"
+    return None
+
+
+def candidate_entrants(folder: Path, index: Json, gates: Json) -> list[Entrant]:
+    """The candidates that passed the gate, in the order of the index."""
+    verdicts: Mapping[str, Json] = gates["candidates"]
+    return [
+        single(
+            Artifact(entry["id"], folder / entry["id"], entry["artifact"]),
+            "candidate",
+            f"{entry['method']} {entry['proposal']['label']}",
+        )
+        for entry in index["candidates"]
+        if verdicts[entry["id"]]["passed"]
+    ]
+
+
+def _tokenizer(artifact: Artifact) -> str:
+    return manifests.load(artifact.folder).files["tokenizer.json"].sha256
