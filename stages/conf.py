@@ -5,6 +5,7 @@ Stages read it through `load_request`; composing it from conf/ is `stages.compos
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,13 +49,17 @@ class Member(Section):
 
 
 class Parents(Section):
-    """The base and the ordered parents; `members` is keyed by id so that a diff reads well."""
+    """The base and the ordered parents; `members` is keyed by id so that a diff reads well.
+
+    as_of: the day on which consents are judged, an input like any other.
+    """
 
     base: Identifier
     merge: tuple[Identifier, ...] = Field(min_length=2, max_length=16)
     members: dict[Identifier, Member]
     complementarity: str
     intent: Literal["research", "publish-noncommercial", "publish", "serve"] = "research"
+    as_of: date | None = None
 
     @model_validator(mode="after")
     def _ids_are_members(self) -> "Parents":

@@ -19,7 +19,6 @@ from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
 
 SCHEMA = "mergelab/eligibility/1"
-NICHE_FLOOR = 0.9  # accuracy, 0 to 1: under it a niche is not learnt well enough to be worth keeping
 
 
 def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdict:
@@ -54,8 +53,9 @@ def gather(request: Request, parents: Path, licences: Path) -> Facts:
         complementarity=family.complementarity,
         suite=(request.suite.name, request.suite.version),
         niches=_niches(request.suite),
-        niche_floor=NICHE_FLOOR,
+        niche_floor=request.policy.eligibility.niche_accuracy,
         licences=load_table(licences),
+        as_of=family.as_of,
     )
 
 

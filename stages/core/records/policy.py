@@ -18,6 +18,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class EligibilityPolicy(Section):
+    """What a parent must show. niche_accuracy: least accuracy on its own niche, by its evaluation card."""
+
+    niche_accuracy: Share
+
+
 class GatePolicy(Section):
     """Bounds of the cheap validity checks on each artifact.
 
@@ -97,6 +103,7 @@ class Policy(Section):
     version: int = Field(ge=1)
     confidence: float = Field(gt=0.5, lt=1)
     reject: Literal["shown_loss", "unproven"]
+    eligibility: EligibilityPolicy
     gate: GatePolicy
     front: FrontPolicy
     constraints: Constraints
