@@ -16,8 +16,8 @@ from stages.core.records.files import sha256_file
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox import launch
-from stages.core.sandbox.launch import Limits
 from stages.core.sandbox.levels import Isolation
+from stages.core.sandbox.limits import Limits
 from stages.core.weights import plan as plans
 from stages.core.weights import writer
 

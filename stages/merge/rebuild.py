@@ -1,7 +1,8 @@
 """Candidates from nothing but their lineage: what `mergelab verify` and `mergelab rebuild` do."""
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.files import publish
 from stages.core.weights.reader import compare
+from stages.merge import model_card
 from stages.merge.build import Workshop, build
 from stages.merge.store import place
 
@@ -61,12 +63,14 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
         verification = Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
         if not verification.differing:
             place(draft, whole)
-            (whole / lineages.NAME).write_bytes((candidates / identifier / lineages.NAME).read_bytes())
+            for beside in (lineages.NAME, model_card.NAME):
+                if (candidates / identifier / beside).is_file():
+                    shutil.copyfile(candidates / identifier / beside, whole / beside)
             publish(whole, candidates / identifier)
     return verification
 
 
-def _differing(built: Path, recorded: dict[str, str], kept: Path) -> list[str]:
+def _differing(built: Path, recorded: Mapping[str, str], kept: Path) -> list[str]:
     """Files whose sha256 is not the recorded one; for weights that can be compared, the tensors in them."""
     found = manifests.describe(built)
     found_digests = {name: record.sha256 for name, record in found.files.items() if name != "built.json"}

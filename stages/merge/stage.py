@@ -12,11 +12,12 @@ from stages.core.progress import Report
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import publish, sha256_file
+from stages.core.records.files import publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox import levels
 from stages.core.weights.reader import Checkpoint
+from stages.merge import model_card
 from stages.merge.build import BUILT, Parent, Workshop, build
 from stages.merge.propose import Family, propose, search_record
 from stages.merge.space import Space, space
@@ -52,18 +53,15 @@ def run(
         made = make_all(proposals(request, workshop), workshop, store, request.executor.workers, report)
     for one in made:
         if one.folder:
-            place(one.folder, draft / one.recipe.id)
-            write_json(
-                draft / one.recipe.id / lineages.NAME, _lineage(one, one.folder, request, workshop).to_json()
-            )
-    refused = (
-        None
-        if verdict["passed"]
-        else "; ".join(finding["message"] for finding in verdict["findings"] if not finding["passed"])
-    )
+            folder = draft / one.recipe.id
+            lineage = _lineage(one, one.folder, request, workshop)
+            place(one.folder, folder)
+            write_json(folder / lineages.NAME, lineage.to_json())
+            write_text(folder / model_card.NAME, model_card.model_card(lineage))
+    refusals = [finding["message"] for finding in verdict["findings"] if not finding["passed"]]
     index = {
         "schema": SCHEMA,
-        "refused": refused,
+        "refused": "; ".join(refusals) or None,
         "candidates": [_entry(one) for one in made if one.folder],
         "unmergeable": [_entry(one) for one in made if not one.folder],
     }

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stages.conf import Request
 from stages.core.errors import LabError
-from stages.core.sandbox.launch import Limits
 from stages.core.sandbox.levels import Isolation
+from stages.core.sandbox.limits import Limits
 from stages.merge.build import Workshop, acquire, environment
 
 PARENTS = Path("data/parents")

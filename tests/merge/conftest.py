@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from stages.conf import Request
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import write_json
-from stages.core.sandbox.launch import Limits
 from stages.core.sandbox.levels import Isolation
+from stages.core.sandbox.limits import Limits
 from stages.merge.build import Workshop, acquire
 
 SHAPES = {"embed.weight": (33, 7), "layer.0.weight": (129, 65), "norm.weight": (7,)}
