@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from stages.core.errors import BadCheckpoint, BadRequest, LabError, NotIsolated, Unmergeable, WorkerFailed
 from stages.core.sandbox.limits import Limits
@@ -29,13 +29,13 @@ class Dialogue:
     """The parent's record of one worker's lines; `hear` them as they come, then ask for the `result`."""
 
     def __init__(
-        self, kind: str, level: str, limits: Limits, on_progress: Callable[..., None] | None
+        self, kind: str, level: str, limits: Limits, on_progress: Callable[[int, int], None] | None
     ) -> None:
         self._kind, self._level, self._on_progress = kind, level, on_progress
         self.limits = limits
         self._line = bytearray()
         self._heard = 0
-        self._messages: dict[str, Json] = {}
+        self._last: dict[str, Json] = {}
         self._errors = b""
         self.proof: Json = None
         self.proved_at = 0.0
@@ -59,7 +59,7 @@ class Dialogue:
 
     def _take(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
+            message = json.loads(line, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as problem:
             raise WorkerFailed(
                 f"the {self._kind} worker wrote a line that is no JSON ({problem})"
@@ -69,29 +69,33 @@ class Dialogue:
         if "isolation" in message and self.proof is None:
             self.proof, self.proved_at = message["isolation"], time.monotonic()
         elif "progress" in message:
-            if self._on_progress is not None and isinstance(message["progress"], list):
-                self._on_progress(*message["progress"])
+            self._pass_on(message["progress"])
         else:
-            self._messages = message
+            self._last = message
+
+    def _pass_on(self, progress: Json) -> None:
+        """Call on_progress with two integers; whatever else a worker may say is no progress."""
+        numbers = isinstance(progress, list) and [type(number) for number in progress] == [int, int]
+        if numbers and self._on_progress is not None:
+            self._on_progress(*progress)
 
     def result(self, status: int) -> Json:
         """The last message, which holds "result"; `status`: the return code, minus n for signal n.
 
         Raises the job's own LabError, NotIsolated if the worker did not prove its isolation, or WorkerFailed.
         """
-        if "error" in self._messages:
-            raise self._error(self._messages["error"])
-        if "failure" in self._messages:
-            raise self._failure(self._messages["failure"])
+        for key, explain in (("error", self._error), ("failure", self._failure)):
+            if isinstance(self._last.get(key), dict):
+                raise explain(self._last[key])
         if self.proof is None and self._errors.startswith(b"bwrap:"):
             raise NotIsolated(
                 f"bubblewrap did not start the worker: {self._stderr()}. Set isolation.level=L2."
             )
-        if status != 0 or "result" not in self._messages:
+        if status != 0 or "result" not in self._last:
             raise self._ended(status)
         if not isinstance(self.proof, dict) or self.proof.get("level") != self._level:
             raise WorkerFailed(f"the {self._kind} worker gave a result without a proof of {self._level}")
-        return self._messages
+        return self._last
 
     def too_late(self) -> WorkerFailed:
         """The error for a worker that outlived its wall-clock time."""
@@ -135,6 +139,10 @@ class Dialogue:
     def _stderr(self) -> str:
         text = printable(self._errors.decode(errors="replace")).strip()
         return f" It wrote: {text}" if text else ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def printable(text: str) -> str:

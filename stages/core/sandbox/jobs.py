@@ -1,7 +1,7 @@
 """The kinds of job a worker knows. Each is a function (job, progress) → JSON, run once, after the lock.
 
 A new kind is a function here and a line in `JOBS`; it imports what it needs inside, since nothing that starts
-a thread may be imported before the lock. `progress(*values)` reaches the caller's on_progress(*values).
+a thread may be imported before the lock. `progress(done, total)` reaches the caller's on_progress.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any  # as core.records.canonical.Json, whose module a worker has no reason to import
-Progress: TypeAlias = Callable[..., None]
+Progress: TypeAlias = Callable[[int, int], None]
 Job: TypeAlias = Callable[[Json, Progress], Json]
 
 

@@ -67,14 +67,14 @@ def run(
     isolation: Isolation = Isolation(),  # noqa: B008 -- frozen
     limits: Limits = Limits(),  # noqa: B008 -- frozen
     threads: int = 1,
-    on_progress: Callable[..., None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Do `job` (its "kind" names an entry of jobs.JOBS) in a worker of its own; callable from many threads.
 
     readable: files and folders it may read, beside Python itself. writable: existing files, which it may
     rewrite but not lengthen, and folders, in which it may do anything. scratch: add an empty folder,
-    job["scratch"], removed afterwards. threads: for the arithmetic libraries. on_progress: called from this
-    thread with the job's own values.
+    job["scratch"], removed afterwards. threads: for the arithmetic libraries. on_progress(done, total):
+    called from this thread, at most ten times a second.
     Raises NotIsolated; WorkerFailed (crash, limit, nonsense); and whatever LabError the job itself raised.
     """
     missing = [str(path) for path in (*readable, *writable) if not path.exists()]
@@ -232,8 +232,8 @@ def _run_record(message: Json, dialogue: Dialogue, started: float) -> dict[str, 
     return {
         "wall_seconds": time.monotonic() - started,
         "start_seconds": dialogue.proved_at - started,
-        "cpu_seconds": message["cpu_seconds"],
-        "peak_rss_bytes": message["peak_rss_bytes"],
+        "cpu_seconds": message.get("cpu_seconds"),
+        "peak_rss_bytes": message.get("peak_rss_bytes"),
         **dialogue.proof["host"],
     }
 

@@ -15,8 +15,8 @@ import os
 import resource
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.core.errors import NotIsolated
 from stages.core.sandbox import landlock, seccomp, system
@@ -33,8 +33,7 @@ SYSTEM_FOLDERS = (Path("/sys/devices/system/cpu"), Path("/sys/devices/system/nod
 DEVICES = (Path("/dev/null"), Path("/dev/urandom"))
 
 
-@dataclass(frozen=True)
-class Lock:
+class Lock(NamedTuple):
     """What one worker may touch.
 
     readable: files and folders; rewritable: existing files, whose bytes and length alone may change; folders:

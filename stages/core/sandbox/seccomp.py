@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stages.core.sandbox.syscalls import ALLOWED, AUDIT_ARCH, DENIED, architecture, numbers
 from stages.core.sandbox.system import setup_call
@@ -36,12 +36,11 @@ IOCTL = (
 PRCTL = (3, 15, 16, 21, 39, 0x53564D41)  # dumpable?, thread names, seccomp?, no_new_privs?, names of mappings
 
 
-@dataclass(frozen=True)
-class Rule:
-    """`name` is allowed if (low word of argument `index`) & `mask` is in `values`; inverted by `unless`."""
+class Rule(NamedTuple):
+    """`name` is allowed if (low word of an argument) & `mask` is in `values`; inverted by `unless`."""
 
     name: str
-    index: int
+    argument: int
     values: tuple[int, ...]
     mask: int = 0xFFFFFFFF
     unless: bool = False
@@ -113,7 +112,7 @@ def _answer(number: int, verdict: int) -> list[bytes]:
 def _judge(number: int, rule: Rule) -> list[bytes]:
     deny = RET_ERRNO | errno.EPERM
     match, otherwise = (deny, RET_ALLOW) if rule.unless else (RET_ALLOW, deny)
-    body = [_op(LOAD_WORD, ARGUMENTS_AT + 8 * rule.index), _op(AND, rule.mask)]
+    body = [_op(LOAD_WORD, ARGUMENTS_AT + 8 * rule.argument), _op(AND, rule.mask)]
     for value in rule.values:
         body += _answer(value, match)
     body.append(_op(RETURN, otherwise))

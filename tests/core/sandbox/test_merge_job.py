@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from stages.core.errors import BadCheckpoint, LabError
+from stages.core.errors import BadCheckpoint
 from stages.core.records import manifest
 from stages.core.records.files import sha256_file
 from stages.core.records.recipe import Recipe
@@ -78,21 +78,15 @@ def test_a_locked_worker_writes_the_mean_of_its_parents(
     assert not done.isolation["degraded"]
 
 
-def test_an_altered_parent_is_refused_by_the_code_that_the_worker_gave(
-    parents: Mapping[str, Path], tmp_path: Path
+def test_a_parent_altered_after_its_manifest_is_refused_with_the_code_of_the_worker(
+    parents: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest, folder = next(iter(parents.items()))
-    wrong = {digest[::-1]: folder} | {key: path for key, path in parents.items() if key != digest}
-    with pytest.raises(LabError):
-        merge(dict(list(wrong.items())[:1]), tmp_path / "one", "L2", [])
-    file = folder / "model.safetensors"
-    honest = manifest.describe(folder)
+    before = {folder: manifest.describe(folder) for folder in parents.values()}
+    monkeypatch.setattr(manifest, "describe", before.__getitem__)
+    file = next(iter(parents.values())) / "model.safetensors"
     data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    original, describe = file.read_bytes(), manifest.describe
-    assert original != bytes(data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest, "describe", lambda path: honest if path == folder else describe(path))
-        file.write_bytes(bytes(data))
-        with pytest.raises(BadCheckpoint, match="sha256|altered|digest"):
-            merge(parents, tmp_path / "two", "L2", [])
+    data[-2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors") as caught:
+        merge(parents, tmp_path / "out", "L2", [])
+    assert caught.value.code == "file-altered"

@@ -1,0 +1,101 @@
+"""107 attempts per level, as root and as an ordinary user; a new "open" is a failing test.
+
+| level | open |
+|---|---|
+| L0 | almost everything: the attempts are real |
+| L1 where the kernel has no Landlock | everything that Landlock judges: files |
+| L2, with any Landlock ABI | the existence of a file outside |
+| L3 | nothing |
+"""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from stages.core.sandbox import levels
+
+HERE = Path(__file__).resolve().parent
+ORDINARY_USER = 65534
+EXISTENCE = {"stat_hidden", "handle_of_hidden"}
+EXPECTED_OPEN = {"L2": EXISTENCE, "L3": set()}
+SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def opened(folder: Path, level: str, *, user: int | None = None, landlock_abi: int | None = None) -> set[str]:
+    """The attempts that succeeded, all made by one worker."""
+    command = [str(_python_for(user)), str(HERE / "scene.py"), str(folder / "scene"), level]
+    if landlock_abi is not None:
+        command.append(str(landlock_abi))
+    done = subprocess.run(
+        command,
+        env={
+            "PYTHONPATH": f"{HERE.parents[2]}:{sysconfig.get_path('purelib')}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        capture_output=True,
+        check=False,
+        cwd="/",
+        timeout=120,
+        **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    verdicts: Mapping[str, str] = json.loads(done.stdout)
+    assert len(verdicts) == 107
+    return {name for name, verdict in verdicts.items() if verdict == "open"}
+
+
+def _python_for(user: int | None) -> Path:
+    if user is None:
+        return Path(sys.executable)
+    own = Path(sys.executable).resolve()
+    if all(folder.stat().st_mode & 0o001 for folder in own.parents):
+        return own
+    if SYSTEM_PYTHON.exists():
+        return SYSTEM_PYTHON
+    pytest.skip(f"user {user} cannot reach {own}, and there is no {SYSTEM_PYTHON}")
+
+
+@pytest.fixture
+def users_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the ordinary user owns and can reach."""
+    if os.getuid() != 0:
+        pytest.skip("these tests already run as an ordinary user")
+    folder = tmp_path_factory.mktemp("user")
+    for place in (folder, folder.parent, folder.parent.parent):
+        place.chmod(0o755)
+    os.chown(folder, ORDINARY_USER, ORDINARY_USER)
+    return folder
+
+
+def test_only_the_listed_attempts_succeed(tmp_path: Path, level: str) -> None:
+    assert opened(tmp_path, level) == EXPECTED_OPEN[level]
+
+
+def test_only_the_listed_attempts_of_an_ordinary_user_succeed(users_folder: Path, level: str) -> None:
+    assert opened(users_folder, level, user=ORDINARY_USER) == EXPECTED_OPEN[level]
+
+
+@pytest.mark.parametrize("abi", [1, 2, 3, 4, 5, 6])
+def test_older_kernels_open_nothing_more(tmp_path: Path, abi: int) -> None:
+    obstacle = levels.obstacles("L2")
+    if obstacle:
+        pytest.skip(f"L2 cannot be had here: {obstacle}")
+    assert opened(tmp_path, "L2", landlock_abi=abi) == EXISTENCE
+
+
+def test_without_any_lock_most_attempts_succeed_so_the_table_is_not_empty_talk(tmp_path: Path) -> None:
+    assert len(opened(tmp_path, "L0")) > 60  # 98 of 107 as root on Linux 6.18
+
+
+def test_without_landlock_the_filter_still_closes_network_processes_and_kernel(tmp_path: Path) -> None:
+    if levels.obstacles("L1"):
+        pytest.skip("L1 cannot be had here")
+    found = opened(tmp_path, "L1", landlock_abi=0)
+    assert {"read_hidden", "write_input", "delete_input"} <= found
+    assert not found & {"connect_tcp", "unix_socket_abstract", "fork", "execute", "signal_the_parent", "bpf"}
