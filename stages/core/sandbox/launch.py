@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Places:
-    """The paths of one worker, resolved; `files` maps pre-allocated outputs to their sizes."""
+    """The paths of one worker, absolute; `files` maps pre-allocated outputs to their sizes."""
 
     readable: Sequence[Path]
     files: Mapping[Path, int]
@@ -81,11 +81,7 @@ def run(
     if missing:
         raise LabError(f"a worker's paths must exist before it starts. Missing: {', '.join(missing)}")
     with _scratch_folder(scratch) as private:
-        places = _Places(
-            [path.absolute() for path in readable],
-            {path.absolute(): path.stat().st_size for path in writable if not path.is_dir()},
-            [path.absolute() for path in writable if path.is_dir()] + ([private] if private else []),
-        )
+        places = _places(readable, writable, private)
         level = levels.choose(isolation, creates_files=bool(places.folders))
         dialogue = Dialogue(str(job.get("kind")), level, limits, on_progress)
         request = {
@@ -122,6 +118,15 @@ def isolation_record(level: str, probes: Mapping[str, str]) -> dict[str, Json]:
     """Level, probes and the digest of both, without anything that depends on the host or the hour."""
     core = {"level": level, "degraded": levels.degraded(level), "probes": dict(probes)}
     return {**core, "sha256": sha256_bytes(dumps(core))}
+
+
+def _places(readable: Sequence[Path], writable: Sequence[Path], private: Path | None) -> _Places:
+    folders = [path.absolute() for path in writable if path.is_dir()]
+    return _Places(
+        readable=[path.absolute() for path in readable],
+        files={path.absolute(): path.stat().st_size for path in writable if not path.is_dir()},
+        folders=[*folders, private] if private else folders,
+    )
 
 
 def _command(level: str, places: _Places) -> list[str]:

@@ -12,13 +12,12 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from stages.core.sandbox import levels
+from stages.core.sandbox import levels, runtime
 
 HERE = Path(__file__).resolve().parent
 ORDINARY_USER = 65534
@@ -35,7 +34,7 @@ def opened(folder: Path, level: str, *, user: int | None = None, landlock_abi: i
     done = subprocess.run(
         command,
         env={
-            "PYTHONPATH": f"{HERE.parents[2]}:{sysconfig.get_path('purelib')}",
+            "PYTHONPATH": ":".join([str(HERE.parents[2]), *runtime.site_folders()]),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         capture_output=True,

@@ -260,11 +260,14 @@ def test_an_interrupt_leaves_no_process() -> None:
 
 def test_a_killed_parent_takes_its_worker_with_it(tmp_path: Path, level: str) -> None:
     started = tmp_path / "started"
-    program = (
-        "from pathlib import Path\nfrom tests.core.sandbox.scene import jobs_of\n"
-        f"from stages.core.sandbox.launch import *\nwith jobs_of(Path({str(HERE / 'misdeeds.py')!r})): run({{'kind': 'sleep', 'seconds': 60, "
-        f"'started': {str(started)!r}}}, writable=[Path({str(tmp_path)!r})], isolation=Isolation({level!r}))"
-    )
+    program = f"""
+from pathlib import Path
+from stages.core.sandbox.launch import Isolation, run
+from tests.core.sandbox.scene import jobs_of
+job = {{"kind": "sleep", "seconds": 60, "started": {str(started)!r}}}
+with jobs_of(Path({str(HERE / "misdeeds.py")!r})):
+    run(job, writable=[Path({str(tmp_path)!r})], isolation=Isolation({level!r}))
+"""
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=HERE.parents[2])
     wait_for(started.exists)
     before = descendants(parent.pid)
