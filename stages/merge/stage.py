@@ -15,7 +15,7 @@ from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe
-from stages.core.sandbox import levels
+from stages.core.sandbox import launch, levels
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
 from stages.merge.build import BUILT, Parent, Workshop, build
@@ -114,8 +114,13 @@ def make_all(
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 done[waiting.pop(future)] = future.result()
             report(len(done), sum(one.folder is None for one in done.values()), len(wanted))
+    except BaseException:
+        # an error or Ctrl-C: nothing new is begun, and what the other workers have in hand is thrown away
+        pool.shutdown(wait=False, cancel_futures=True)
+        launch.stop_all()
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
     return [done[n] for n in sorted(done)]
 
 

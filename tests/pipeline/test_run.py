@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
 
 def drop_cache(laboratory: Laboratory) -> None:
     shutil.rmtree(laboratory.folder / ".mergelab")
+
+
+def wait_between_two_merges(process: "subprocess.Popen[bytes]", store: Path) -> None:
+    """Return when one candidate is finished and another is being made."""
+    deadline = time.monotonic() + 120
+    while not (list(store.glob("[!.]*")) and list(store.glob(".draft-*"))):
+        assert process.poll() is None, "the search ended before it could be stopped"
+        assert time.monotonic() < deadline, "no moment between two merges was met"
+        os.sched_yield()
 
 
 def test_a_run_ends_with_an_outcome_for_each_candidate_and_a_report(finished: Laboratory) -> None:
@@ -65,11 +75,7 @@ def test_a_search_killed_in_the_middle_of_the_merges_ends_with_the_same_lock(
     laboratory = Laboratory(tmp_path / "lab")
     process = laboratory.start("run", *SMALL, "executor=serial")
     store = laboratory.folder / ".mergelab/candidates"
-    deadline = time.monotonic() + 120
-    while not (len(list(store.glob("[!.]*"))) == 1 and list(store.glob(".draft-*"))):
-        assert process.poll() is None, "the search ended before it could be killed"
-        assert time.monotonic() < deadline, "no moment between two merges was met"
-        os.sched_yield()
+    wait_between_two_merges(process, store)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (laboratory.folder / "data/candidates/index.json").exists()
@@ -120,3 +126,17 @@ def test_a_multirun_makes_one_experiment_per_job_and_leaves_the_working_tree_alo
     names = [experiment["name"] for row in listed for experiment in row.get("experiments") or []]
     assert sorted(name.split("-")[0] for name in names) == ["slerp", "ties"]
     assert all(name in said for name in names)
+
+
+def test_ctrl_c_loses_one_merge_at_most_and_leaves_no_worker(finished: Laboratory, tmp_path: Path) -> None:
+    laboratory = Laboratory(tmp_path / "lab")
+    process = laboratory.start("run", *SMALL, "executor=serial")
+    store = laboratory.folder / ".mergelab/candidates"
+    wait_between_two_merges(process, store)
+    kept = {path.name for path in store.glob("[!.]*")}
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert kept <= {path.name for path in store.iterdir()}
+    assert not list(store.glob(".draft-*"))
+    laboratory.run("run")
+    assert laboratory.lock() == finished.lock()
