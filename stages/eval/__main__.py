@@ -28,7 +28,7 @@ def main() -> int:
     """Run the stage in the current directory; 0 when every subject has its evidence."""
 
     def work() -> None:
-        root = Path.cwd()
+        root = Path()
         request = load_request(root / "params.yaml")
         with narrate("subject") as report:
             run(request.suite, request.parents, places(root), request.executor.workers, report)

@@ -13,7 +13,7 @@ def main() -> int:
     """Run the stage in the current directory; 0 when every candidate has its verdict, rejected or not."""
 
     def work() -> None:
-        data = Path.cwd() / "data"
+        data = Path("data")
         request = load_request(Path("params.yaml"))
         places = Places(data / "parents", data / "candidates", data / "gates.json")
         with narrate("gate", rejects=True) as report:

@@ -16,7 +16,7 @@ from stages.core.records.files import sha256_file
 from stages.core.records.policy import GatePolicy
 from stages.core.records.verdict import Finding, Verdict
 from stages.core.scoring.metrics import perplexity
-from stages.core.scoring.model import ResidentModel, load_tokenizer
+from stages.core.scoring.model import ResidentModel, architecture_of, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 
 BATCH_SIZE = 16  # items a forward pass
@@ -79,10 +79,11 @@ class Gate:
         try:
             checkpoint = Checkpoint(candidate)
             sizes = _sizes(checkpoint)
+            _same_architecture(candidate, self._resident.architecture)
             self._resident.swap(checkpoint)
             loads = Finding("loads", True, f"{len(sizes)} tensors fit the architecture of the base")
         except LabError as problem:
-            loads = Finding("loads", False, str(problem))
+            loads = Finding("loads", False, _without(candidate, problem))
         texts = [prompt + answer for prompt, answer in self.yardstick.smoke]
         runs = loads.passed and sizes is not None and not any(size.bad for size in sizes.values())
         return Verdict(
@@ -171,7 +172,7 @@ def round_trip(candidate: Path, texts: Sequence[str]) -> Finding:
     try:
         tokenizer = load_tokenizer(candidate)
     except LabError as problem:
-        return Finding("round_trip", False, str(problem))
+        return Finding("round_trip", False, _without(candidate, problem))
     lost = [
         text for text in texts if tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) != text
     ]
@@ -191,6 +192,14 @@ def _sizes(checkpoint: Checkpoint) -> dict[str, Size]:
     return found
 
 
+def _same_architecture(candidate: Path, base: Json) -> None:
+    own = architecture_of(candidate)
+    different = [key for key in sorted(own.keys() | base.keys()) if own.get(key) != base.get(key)]
+    if different:
+        phrases = (f"{key} is {own.get(key)!r}, expected {base.get(key)!r}" for key in different)
+        raise LabError(f"config.json is not the base's: {'; '.join(phrases)}. Copy the base's.")
+
+
 def _bounded(rule: str, what: str, ratios: Mapping[str, float], bound: float) -> Finding:
     worst = max(ratios, key=lambda name: math.inf if math.isnan(ratios[name]) else ratios[name])
     over = {name: _plain(ratio) for name, ratio in ratios.items() if not ratio <= bound}
@@ -205,6 +214,11 @@ def _ratio(own: float, parents: float) -> float:
     if parents > 0:
         return own / parents
     return 0.0 if own == 0 else math.inf
+
+
+def _without(folder: Path, problem: LabError) -> str:
+    """The message with file names alone: gates.json holds no path of this machine."""
+    return str(problem).replace(f"{folder}/", "").replace(str(folder), "the candidate")
 
 
 def _ties(directory: Path) -> bool:

@@ -35,6 +35,17 @@ BATCH_SIZE: Final = 16  # items; fixed, because padding and grouping move the la
 SEED: Final = 0  # likelihoods draw nothing at random; set all the same, for tasks with few-shot examples
 
 
+# stated, because `datasets` would guess them: an answer that looks like a date would become one
+COLUMNS: Final = datasets.Features(
+    {
+        "skill": datasets.Value("string"),
+        "family": datasets.Value("int64"),
+        "prompt": datasets.Value("string"),
+        "answer": datasets.Value("string"),
+        "pair": datasets.Value("string"),
+    }
+)
+
 logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every model that is already in memory
 
 
@@ -131,14 +142,14 @@ def _form(forms: Path, form: str) -> dict[str, Any]:
 
 def _load(manager: Any, name: str, form: Mapping[str, Any], cases: Path, scratch: str) -> Any:
     """lm-eval's task of that form over one case file."""
-    where = {"data_files": {form["test_split"]: str(cases)}, "cache_dir": scratch}
+    where = {"data_files": {form["test_split"]: str(cases)}, "cache_dir": scratch, "features": COLUMNS}
     task = manager.load([{**form, "task": name, "dataset_kwargs": where}])["tasks"][name]
     task.set_fewshot_seed(SEED)
     return task
 
 
 def _check_order(path: Path, requests: Sequence[Any]) -> None:
-    """Refuse what `datasets` would do in silence: retype a text that looks like a date, reorder, drop."""
+    """Refuse what lm-eval would do in silence to a text, a number or an order on its way to a request."""
     expected = [(item.prompt, item.answer) for item in read_cases(path)]
     found = [tuple(request.args) for request in requests]
     for number, (want, got) in enumerate(zip(expected, found, strict=False), start=1):

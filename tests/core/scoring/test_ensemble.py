@@ -1,0 +1,77 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.core.errors import LabError
+from stages.core.scoring.ensemble import ProbabilityMean, fit_weights, simplex_grid
+from stages.core.scoring.model import ResidentModel
+from stages.core.weights.reader import Checkpoint
+from tests.core.scoring.tiny import tiny
+
+TOKENS = torch.arange(3, 43).reshape(2, 20)
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> list[torch.nn.Module]:
+    residents = [ResidentModel(tiny(tmp_path / str(seed), seed)) for seed in (1, 2)]
+    for seed, resident in zip((1, 2), residents, strict=True):
+        resident.swap(Checkpoint(tmp_path / str(seed)))
+    return [resident.module for resident in residents]
+
+
+def log_probabilities(module: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.log_softmax(module(TOKENS).logits, dim=-1)
+
+
+def test_an_ensemble_of_two_equal_models_is_that_model(members: list[torch.nn.Module]) -> None:
+    ensemble = ProbabilityMean([members[0], members[0]], [0.3, 0.7])
+    torch.testing.assert_close(log_probabilities(ensemble), log_probabilities(members[0]), atol=1e-5, rtol=0)
+
+
+def test_an_ensemble_averages_probabilities_with_its_weights(members: list[torch.nn.Module]) -> None:
+    first, second = (log_probabilities(member).double().exp() for member in members)
+    expected = 0.25 * first + 0.75 * second
+    found = log_probabilities(ProbabilityMean(members, [0.25, 0.75])).double().exp()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_a_member_of_weight_zero_is_never_run(members: list[torch.nn.Module]) -> None:
+    class Never(torch.nn.Module):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("a member without weight was run")
+
+    ensemble = ProbabilityMean([Never(), members[1]], [0.0, 1.0])
+    torch.testing.assert_close(log_probabilities(ensemble), log_probabilities(members[1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.4], [1.5, -0.5], [1.0]])
+def test_weights_that_are_no_shares_are_refused(members: list[torch.nn.Module], weights: list[float]) -> None:
+    with pytest.raises(LabError, match="as many weights ≥ 0 of sum 1"):
+        ProbabilityMean(members, weights)
+
+
+@pytest.mark.parametrize(("members", "points"), [(1, 1), (2, 21), (3, 231), (4, 286), (5, 70), (16, 136)])
+def test_the_grid_covers_the_simplex_with_at_most_500_points(members: int, points: int) -> None:
+    grid = list(simplex_grid(members))
+    assert len(grid) == len(set(grid)) == points
+    assert all(math.isclose(sum(weights), 1) and min(weights) >= 0 for weights in grid)
+
+
+def test_weights_are_fitted_to_the_best_mixture_token_by_token() -> None:
+    # two tokens, each likely under one member alone: the mean of logs is highest at one half each
+    sure, unsure = math.log(0.9), math.log(0.1)
+    assert fit_weights([[[sure, unsure]], [[unsure, sure]]]) == (0.5, 0.5)
+    # three of four tokens favour the first: 3 ln(.1 + .8w) + ln(.9 − .8w) is highest at w = 2.6/3.2 = .8125
+    weights = fit_weights([[[sure, sure], [sure, unsure]], [[unsure, unsure], [unsure, sure]]])
+    assert weights == (0.8, 0.2)
+
+
+def test_a_member_that_is_always_worse_gets_no_weight() -> None:
+    assert fit_weights([[[math.log(0.2)]], [[math.log(0.6)]]]) == (0.0, 1.0)
+
+
+def test_equal_members_share_equally() -> None:
+    assert fit_weights([[[-1.0]], [[-1.0]]]) == (0.5, 0.5)

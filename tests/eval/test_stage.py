@@ -1,0 +1,181 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.core.errors import BadCheckpoint
+from stages.core.records import evidence
+from stages.core.records.canonical import read_json, write_json
+from stages.core.scoring.harness import Harness
+from stages.eval import stage
+from stages.eval.answers import Split
+from stages.eval.baselines import parent
+from tests.core.scoring.tiny import CHARACTERS, seal, tiny, write_tokenizer
+from tests.eval.toy import PARENTS, SUITE, TASKS, add_candidate, elsewhere, evaluate, outputs, toy
+
+SUBJECTS = ["base", "a", "b", "ensemble-uniform", "ensemble-weighted", "c00000000000"]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> stage.Places:
+    return toy(tmp_path)
+
+
+def test_everyone_but_the_rejected_answers_every_case(places: stage.Places) -> None:
+    assert evaluate(places)[-1] == (6, 0, 6)
+    index = read_json(places.evidence / "index.json")
+    assert index["subjects"] == SUBJECTS
+    assert index["refused"] is None
+    assert index["ensembles"]["ensemble-uniform"] == {"a": 0.5, "b": 0.5}
+    for name in SUBJECTS:
+        found = evidence.load(places.evidence / f"{name}.json")
+        assert found.suite_digest == index["suite"]["digest"]
+        assert list(found.results) == ["hidden", "search", "selection"]  # files are sorted
+        assert all(list(tasks) == sorted(TASKS) for tasks in found.results.values())
+        assert {len(task.correct) for task in found.results["hidden"].values()} == {6}
+    kinds = [evidence.load(places.evidence / f"{name}.json").subject.kind for name in SUBJECTS]
+    assert kinds == ["base", "parent", "parent", "ensemble", "ensemble", "candidate"]
+
+
+def test_an_ensemble_costs_one_pass_per_member_with_weight(places: stage.Places) -> None:
+    evaluate(places)
+    weights = read_json(places.evidence / "index.json")["ensembles"]
+    for name, members in weights.items():
+        subject = evidence.load(places.evidence / f"{name}.json").subject
+        assert subject.passes == len(members)
+
+
+def test_workers_and_repetition_change_no_byte(places: stage.Places, tmp_path: Path) -> None:
+    evaluate(places)
+    second = elsewhere(places, tmp_path / "second")
+    evaluate(second, workers=2)
+    assert outputs(second) == outputs(places)
+
+
+def test_an_evaluation_killed_half_way_goes_on_and_ends_the_same(
+    places: stage.Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(places)
+    broken = elsewhere(places, tmp_path / "broken")
+    real = Harness.answers
+    calls = []
+
+    def dies_from_the_eighth(self: Harness, *subject: object) -> object:
+        calls.append(subject)
+        if len(calls) >= 8:
+            raise KeyboardInterrupt
+        return real(self, *subject)
+
+    monkeypatch.setattr(Harness, "answers", dies_from_the_eighth)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(broken)
+    assert not broken.evidence.exists()
+    calls.clear()
+    monkeypatch.setattr(Harness, "answers", lambda *call: calls.append(call) or real(*call))
+    assert evaluate(broken)[0] == (2, 0, 6)
+    assert len(calls) == 4 * 3, "two subjects were whole: neither is scored again"
+    assert outputs(broken) == outputs(places)
+
+
+def test_nothing_is_scored_twice(places: stage.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(places)
+    first = outputs(places)
+    monkeypatch.setattr(Harness, "answers", lambda *call: pytest.fail("scored again"))
+    assert evaluate(places) == [(6, 0, 6)]
+    assert outputs(places) == first
+
+
+def test_one_more_candidate_means_new_hidden_cases_and_the_other_splits_are_kept(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(places)
+    before = outputs(places)
+    seed = read_json(places.evidence / "index.json")["hidden"]["seed"]
+    add_candidate(places, "e00000000000", 1.1)
+    asked: list[object] = []
+    real = Harness.answers
+    monkeypatch.setattr(Harness, "answers", lambda *call: asked.append(call) or real(*call))
+    evaluate(places)
+    after = outputs(places)
+    assert read_json(places.evidence / "index.json")["hidden"]["seed"] != seed
+    task = next(iter(TASKS))
+    assert after[f"cases/hidden/{task}.jsonl"] != before[f"cases/hidden/{task}.jsonl"]
+    assert after[f"cases/search/{task}.jsonl"] == before[f"cases/search/{task}.jsonl"]
+    assert len(asked) == 6 + 3, "the hidden split of six subjects, three splits of the new one"
+
+
+@pytest.mark.parametrize("spoil", ["", "{}", '{"schema": "mergelab/evidence/1"}', "[]"])
+def test_a_broken_file_in_the_store_is_scored_again(places: stage.Places, spoil: str) -> None:
+    evaluate(places)
+    first = outputs(places)
+    for path in places.store.iterdir():
+        path.write_text(spoil)
+    evaluate(places)
+    assert outputs(places) == first
+
+
+@pytest.mark.parametrize("whose", ["parents/base", "parents/b", "candidates/c00000000000"])
+def test_one_altered_byte_stops_the_stage(places: stage.Places, whose: str) -> None:
+    weights = places.gates.parent / whose / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(BadCheckpoint, match="changed: expected sha256"):
+        evaluate(places)
+    assert not places.evidence.exists()
+
+
+def test_a_candidate_that_is_not_the_one_in_the_index_stops_the_stage(places: stage.Places) -> None:
+    folder = places.candidates / "c00000000000"
+    shutil.rmtree(folder)
+    shutil.copytree(places.parents / "b", folder)
+    with pytest.raises(BadCheckpoint, match="expected artifact"):
+        evaluate(places)
+
+
+def test_a_refused_merge_still_compares_base_parents_and_ensembles(places: stage.Places) -> None:
+    write_json(places.candidates / "index.json", {"refused": "licences do not allow it", "candidates": []})
+    write_json(places.gates, {"candidates": {}})
+    evaluate(places)
+    assert read_json(places.evidence / "index.json")["subjects"] == SUBJECTS[:5]
+
+
+@pytest.mark.parametrize("what", ["tokenizer", "architecture"])
+def test_a_family_that_cannot_share_an_evaluator_has_no_subjects_and_a_reason(
+    places: stage.Places, what: str
+) -> None:
+    shutil.rmtree(places.parents / "b")
+    if what == "architecture":
+        tiny(places.parents / "b", 2, num_hidden_layers=1)
+    else:
+        write_tokenizer(tiny(places.parents / "b", 2), CHARACTERS[::-1])
+        seal(places.parents / "b")
+    write_json(places.candidates / "index.json", {"refused": f"other {what}", "candidates": []})
+    evaluate(places)
+    index = read_json(places.evidence / "index.json")
+    assert index["subjects"] == []
+    assert f"the {what}s of base and b differ" in index["refused"]
+
+
+def test_ensemble_weights_are_fitted_on_the_search_split_and_nothing_else(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(places)
+    opened: list[Path] = []
+    real = stage.read_cases
+    monkeypatch.setattr(stage, "read_cases", lambda path: opened.append(path) or real(path))
+    family = [parent(places.parents, name) for name in PARENTS.merge]
+    weights = stage.fitted_weights(family, places.cases / "search")
+    assert sorted(opened) == sorted((places.cases / "search").iterdir())
+    shutil.rmtree(places.cases / "hidden")
+    shutil.rmtree(places.cases / "selection")
+    assert stage.fitted_weights(family, places.cases / "search") == weights
+
+
+def test_a_split_renders_its_requests_once(places: stage.Places) -> None:
+    evaluate(places)
+    form_of = dict.fromkeys(TASKS, "exact_answer")
+    split = Split(
+        "search", "", dict.fromkeys(TASKS, SUITE.items.search), places.cases / "search", places.forms, form_of
+    )
+    assert split.harness is split.harness
