@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stages.core.errors import Unmergeable
 from stages.core.weights.numerics import LEAF
+
+Wide: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def finite(block: Tensor) -> bool:
@@ -18,11 +22,10 @@ def finite(block: Tensor) -> bool:
     return math.isfinite(least.item()) and math.isfinite(greatest.item())
 
 
-def widen(block: Tensor, role: str) -> Tensor:
-    """float32 copy of a float block, exactly. Raises Unmergeable if an element is not finite."""
+def check_finite(block: Tensor, role: str) -> None:
+    """Raises Unmergeable if an element is a NaN or an infinity."""
     if not finite(block):
         raise Unmergeable(f"{role} holds a NaN or an infinity. Repair that checkpoint or leave it out")
-    return block.to(torch.float32)
 
 
 def narrow(block: Tensor, dtype: torch.dtype) -> Tensor:
@@ -33,17 +36,25 @@ def narrow(block: Tensor, dtype: torch.dtype) -> Tensor:
     return rounded
 
 
-def leaf_sums(values: Tensor) -> list[float]:
-    """Sum of each leaf of 2^16 elements of float64 [n], the last leaf padded with zeros."""
-    leaves = -(-values.numel() // LEAF)
-    if values.numel() < leaves * LEAF:
-        values = torch.cat([values, values.new_zeros(leaves * LEAF - values.numel())])
-    tree = values.reshape(leaves, LEAF)
-    while tree.shape[1] > 1:
-        half = tree.shape[1] // 2
-        tree = tree[:, :half] + tree[:, half:]
-    sums: list[float] = tree[:, 0].tolist()
-    return sums
+def leaves(block: Tensor) -> list[Wide]:
+    """float64 copies of a block's leaves of 2^16 elements; the last may be shorter."""
+    starts = range(0, block.numel(), LEAF)
+    return [block[start : start + LEAF].double().numpy() for start in starts]
+
+
+def fold(leaf: Wide) -> float:
+    """Sum of up to 2^16 elements: the upper half is added to the lower half until one is left.
+
+    A short leaf counts as padded with zeros; halves that would be zeros alone are left out, which changes no
+    sum. 0.0 for an empty leaf.
+    """
+    values = leaf
+    while len(values) > 1:
+        half = 1 << (len(values) - 1).bit_length() - 1
+        lower = values[:half].copy()
+        lower[: len(values) - half] += values[half:]
+        values = lower
+    return float(values[0]) if len(values) else 0.0
 
 
 def pairwise(sums: Sequence[float]) -> float:

@@ -182,9 +182,9 @@ class _Tensor:
     def __init__(self, plan: Plan, job: Job, inputs: _Inputs, pool: ThreadPoolExecutor | None) -> None:
         self._plan, self._job, self._inputs, self._pool = plan, job, inputs, pool
         self._again = plan.rereads(job)
-        self._held: list[tuple[Slice, Tensor | None]] | None = None
+        self._held: list[tuple[int, list[Tensor]]] | None = None
         if plan.needed and not self._again:
-            self._held = list(_ordered(pool, (partial(self._widened, *raw) for raw in self._raw())))
+            self._held = list(self._raw())
 
     def each(self, function: Callable[[Slice], T]) -> Iterator[T]:
         """One pass: function of every slice, without the base."""
@@ -192,9 +192,8 @@ class _Tensor:
 
     def each_with_base(self, function: Callable[[Slice, Tensor | None], T]) -> Iterator[T]:
         """One pass: function of every slice and of the base there, float32 (None in weight space)."""
-        if self._held is not None:
-            return _ordered(self._pool, (partial(function, *pair) for pair in self._held))
-        return _ordered(self._pool, (partial(self._run, function, *raw) for raw in self._raw()))
+        blocks = self._raw() if self._held is None else self._held
+        return _ordered(self._pool, (partial(self._run, function, *raw) for raw in blocks))
 
     def _run(self, function: Callable[[Slice, Tensor | None], T], start: int, raw: list[Tensor]) -> T:
         return function(*self._widened(start, raw))
@@ -208,7 +207,10 @@ class _Tensor:
 
     def _widened(self, start: int, raw: list[Tensor]) -> tuple[Slice, Tensor | None]:
         plan = self._plan
-        wide = [arithmetic.widen(x, given.role) for x, given in zip(raw, plan.inputs, strict=True)]
+        wide = []
+        for block, given in zip(raw, plan.inputs, strict=True):
+            arithmetic.check_finite(block, given.role)
+            wide.append(block.to(torch.float32))
         base = wide.pop(0) if plan.method.space == "delta" else None
         tensors = wide if base is None else [parent - base for parent in wide]
         kept = []

@@ -11,9 +11,9 @@ PER_WORD = 4  # 16-bit draws in a 64-bit word
 
 
 def kept(key: int, start: int, count: int, drop: float) -> Tensor:
-    """bool [count]: which elements start … start+count are kept, each dropped with probability `drop`.
+    """float32 [count]: ones for the elements start … start+count that are kept, zeros for those dropped.
 
-    Element i takes bits 16·(i mod 4) … +15 of word i // 4, and is kept if they are at least drop · 65536.
+    Element i takes bits 16·(i mod 4) … +15 of word i // 4, and is kept if they are at least 65536 · drop.
     Word j is output j of splitmix64 from state `key`. start: a multiple of 4.
     Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
     """
@@ -25,4 +25,5 @@ def kept(key: int, start: int, count: int, drop: float) -> Tensor:
         word ^= word >> np.uint64(shift)
         word *= np.uint64(factor)
     word ^= word >> np.uint64(31)
-    return torch.from_numpy(word.view("<u2")[:count] >= np.uint16(drop_count(drop)))
+    draws = word.view("<u2")[:count]
+    return torch.from_numpy((draws >= np.uint16(drop_count(drop))).astype(np.float32))

@@ -55,7 +55,7 @@ class Slice:
     """Elements start … start+n of one tensor, flattened in row-major order.
 
     tensors: float32 [n], one per parent in listed order: weights, or deltas for a delta method.
-    kept: bool [n], one per parent, for methods with a mask; else empty.
+    kept: float32 [n] of ones (kept) and zeros (dropped), one per parent, for methods with a mask; else empty.
     """
 
     tensors: "Sequence[Tensor]"

@@ -18,19 +18,26 @@ nor torch, so that plans can be made without them.
 
 import hashlib
 import struct
-from decimal import Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
 NUMERICS = 1
 LEAF = 1 << 16  # elements of one reduction leaf; block sizes are multiples of it
 BLOCK = 1 << 18  # elements merged at a time: measured best of 2^16 to 2^21 here, and no part of identity
 DRAWS = 1 << 16  # a drop probability is a multiple of 1 / DRAWS
-DIGITS = 60  # decimal digits of the arc arithmetic: 40 more than its float64 inputs can resolve
+ARC = Context(prec=60, rounding=ROUND_HALF_EVEN)  # 40 digits more than the float64 inputs can resolve
 
 
 def float32(value: float) -> float:
     """`value` rounded to the nearest float32 (ties to even). Raises OverflowError beyond its range."""
     rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     return rounded
+
+
+def float32_below(value: float) -> float:
+    """The greatest float32 below a float32 `value` > 0; 0.0 for 0.0."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    below: float = struct.unpack("<f", struct.pack("<I", max(bits - 1, 0)))[0]
+    return below
 
 
 def drop_count(drop: float) -> int:
@@ -53,8 +60,7 @@ def angle_rad(aa: float, ab: float, bb: float) -> Decimal:
     Worked out as 2 atan(sin / (1 + cos)): unlike acos, that resolves small angles. aa, bb > 0; rounding that
     makes |ab| exceed the product of the norms counts as an angle of 0 or pi.
     """
-    with localcontext() as context:
-        context.prec = DIGITS
+    with localcontext(ARC):
         across = max(Decimal(aa) * Decimal(bb) - Decimal(ab) * Decimal(ab), Decimal(0)).sqrt()
         along, length = Decimal(ab), (Decimal(aa) * Decimal(bb)).sqrt()
         if across == 0:
@@ -68,8 +74,7 @@ def arc_shares(angle: Decimal, t: float) -> tuple[float, float]:
 
     angle: radians, strictly between 0 and pi. Both shares are rounded to float32 by way of float64.
     """
-    with localcontext() as context:
-        context.prec = DIGITS
+    with localcontext(ARC):
         whole = _sine(angle)
         first, second = _sine((1 - Decimal(t)) * angle) / whole, _sine(Decimal(t) * angle) / whole
     return float32(float(first)), float32(float(second))

@@ -23,7 +23,7 @@ from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, Tens
 SCHEMA = "mergelab/plan/1"
 FLOATS = ("float32", "bfloat16", "float16")
 SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
-HOLD_BYTES = 1 << 28  # a tensor is read once if its inputs fit in this as float32; else again for each pass
+HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
 PASSES = 3  # over a tensor for its statistics, at most
 ROOM_BYTES = 220 << 20  # resident interpreter with torch and numpy, measured
 
@@ -90,7 +90,7 @@ class Plan:
     @property
     def peak_bytes(self) -> int:
         """Estimate of the greatest resident memory of one merge with one thread and default blocks."""
-        held = max((self._held_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
+        held = max((self._tensor_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
         parents = len(self.recipe.parents)
         return ROOM_BYTES + (held if self.needed else 0) + (3 * parents + 6) * BLOCK * 4
 
@@ -101,10 +101,7 @@ class Plan:
 
     def rereads(self, job: Job) -> bool:
         """Whether the tensor is read again after its statistics, instead of being held."""
-        return job.action == "merge" and self.needed and self._held_bytes(job) > HOLD_BYTES
-
-    def _held_bytes(self, job: Job) -> int:
-        return len(self.inputs) * job.elements * 4
+        return job.action == "merge" and self.needed and self._tensor_bytes(job) > HOLD_BYTES
 
     def _tensor_bytes(self, job: Job) -> int:
         return sum(given.tensors[job.name].end - given.tensors[job.name].start for given in self.inputs)

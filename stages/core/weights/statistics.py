@@ -3,12 +3,10 @@
 Each statistic depends on the parents, the base and one argument, never on weights or scales.
 """
 
-from collections.abc import Callable, Sequence
-
-from torch import Tensor
+from collections.abc import Callable
 
 from stages.core.errors import LabError
-from stages.core.weights.arithmetic import leaf_sums, pairwise
+from stages.core.weights.arithmetic import fold, leaves, pairwise
 from stages.core.weights.method import Need, Options, Slice, Statistics, number
 from stages.core.weights.selection import Pass, kept_magnitudes
 
@@ -22,7 +20,7 @@ def measure(need: Need, options: Options, each: Pass, parents: int, elements: in
     masked_l1: `l1` and `masked_l1` per parent, sums of |x| over all and over the kept elements.
     """
     if need.statistic == "dots":
-        return {"dots": _sums(each, lambda given: _dots(given.tensors))}
+        return {"dots": _sums(each, _dots)}
     if need.statistic == "masked_l1":
         sums = _sums(each, _masked_l1)
         return {"l1": sums[:parents], "masked_l1": sums[parents:]}
@@ -37,18 +35,19 @@ def kept_count(density: float, elements: int) -> int:
     return max(1, int(density * elements))
 
 
-def _sums(each: Pass, leaves_of: Callable[[Slice], list[list[float]]]) -> tuple[float, ...]:
-    """Tree sums of several quantities at once, from the leaf sums of each slice."""
-    columns = zip(*each(leaves_of), strict=True)
-    return tuple(pairwise([leaf for leaves in column for leaf in leaves]) for column in columns)
+def _sums(each: Pass, folded: Callable[[Slice], list[list[float]]]) -> tuple[float, ...]:
+    """Tree sums of several quantities at once; folded: leaf sums of each quantity in one slice."""
+    columns = zip(*each(folded), strict=True)
+    return tuple(pairwise([leaf for found in column for leaf in found]) for column in columns)
 
 
-def _dots(tensors: Sequence[Tensor]) -> list[list[float]]:
-    wide = [tensor.double() for tensor in tensors]
-    return [leaf_sums(a * b) for i, a in enumerate(wide) for b in wide[i:]]
+def _dots(given: Slice) -> list[list[float]]:
+    wide = [leaves(tensor) for tensor in given.tensors]
+    pairs = [(a, b) for i, a in enumerate(wide) for b in wide[i:]]
+    return [[fold(x * y) for x, y in zip(a, b, strict=True)] for a, b in pairs]
 
 
 def _masked_l1(given: Slice) -> list[list[float]]:
-    magnitudes = [tensor.abs().double() for tensor in given.tensors]
-    masked = [x.where(kept, 0.0) for x, kept in zip(magnitudes, given.kept, strict=True)]
-    return [leaf_sums(x) for x in magnitudes + masked]
+    whole = [tensor.abs() for tensor in given.tensors]
+    masked = [magnitude * kept for magnitude, kept in zip(whole, given.kept, strict=True)]
+    return [[fold(leaf) for leaf in leaves(magnitude)] for magnitude in whole + masked]

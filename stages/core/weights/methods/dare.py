@@ -55,18 +55,20 @@ def linear_settle(options: Options, statistics: Statistics) -> tuple[Options, Js
 def linear_block(given: Slice, options: Options, statistics: Statistics) -> "Tensor":
     """The scaled sum of the masked deltas."""
     del statistics
-    masked = [delta.where(kept, 0.0) for delta, kept in zip(given.tensors, given.kept, strict=True)]
+    masked = [delta * kept for delta, kept in zip(given.tensors, given.kept, strict=True)]
     return weighted_sum(masked, numbers(options, "shares"))
 
 
 def ties_coefficients(options: Options) -> Options:
-    """As TIES, and `factors`: the rescaling factor of each parent."""
-    factors = (float32(_factor(options)),) * len(numbers(options, "weights"))
-    return {**ties.coefficients(options), "factors": factors}
+    """As TIES, the scale times the rescaling factor.
+
+    A factor that all parents share is left out of the votes: rounded products would break exact ties.
+    """
+    return ties.coefficients({**options, "scale": number(options, "scale") * _factor(options)})
 
 
 def ties_settle(options: Options, statistics: Statistics) -> tuple[Options, Json]:
-    """With rescale l1: the factors are the parents' norm ratios in this tensor, noted; else unchanged."""
+    """With rescale l1: `factors`, the parents' norm ratios in this tensor, noted; else unchanged."""
     if options["rescale"] == "paper":
         return options, None
     ratios = _norm_ratios(statistics)
@@ -77,8 +79,10 @@ def ties_settle(options: Options, statistics: Statistics) -> tuple[Options, Json
 def ties_block(given: Slice, options: Options, statistics: Statistics) -> "Tensor":
     """The TIES consensus of the masked, rescaled deltas: the mask stands in for trimming by magnitude."""
     del statistics
-    parents = zip(given.tensors, given.kept, numbers(options, "factors"), strict=True)
-    return ties.consensus([delta.where(kept, 0.0) * factor for delta, kept, factor in parents], options)
+    masked = [delta * kept for delta, kept in zip(given.tensors, given.kept, strict=True)]
+    if options["rescale"] == "l1":
+        masked = [delta * factor for delta, factor in zip(masked, numbers(options, "factors"), strict=True)]
+    return ties.consensus(masked, options)
 
 
 LINEAR = Method(

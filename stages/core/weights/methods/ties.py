@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from stages.core.weights.method import Method, Need, Options, Parameter, Slice, Statistics, number, numbers
 from stages.core.weights.methods.linear import weighted_sum
-from stages.core.weights.numerics import float32
+from stages.core.weights.numerics import float32, float32_below
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,23 +46,24 @@ def consensus(deltas: "Sequence[Tensor]", options: Options) -> "Tensor":
         votes = weighted_sum([delta.sign() for delta in deltas], ones)
     else:
         votes = weighted_sum(deltas, weights if options["election"] == "sum_weighted" else ones)
-    direction = (votes >= 0).to(votes.dtype) * 2.0 - 1.0
+    direction = (votes.sign() + 0.5).sign()
     counted = weights if options["divisor"] == "surviving_weights" else ones
     agreeing = [(delta * direction).clamp(min=0.0) for delta in deltas]
     divisor = weighted_sum([delta.sign() for delta in agreeing], counted)
-    mean = weighted_sum(agreeing, weights) / divisor.where(divisor > 0, 1.0)
+    mean = weighted_sum(agreeing, weights) / (divisor + (1.0 - divisor.sign()))
     return mean * direction * number(options, "scale")
 
 
 def trimmed(delta: "Tensor", threshold: float, cut: int) -> "Tensor":
     """`delta` with zeros where it is trimmed: entries above `threshold` in magnitude stay.
 
-    An entry equal to the threshold stays if it lies before position `cut` (below zero: none do).
+    An entry equal to the threshold stays if it lies before position `cut` (0 or less: none does).
     """
-    magnitude = delta.abs()
-    keep = magnitude > threshold
-    keep[: max(cut, 0)] = magnitude[: max(cut, 0)] >= threshold
-    return delta.where(keep, 0.0)
+    if cut <= 0:
+        return delta.hardshrink(threshold)
+    kept = delta.hardshrink(float32_below(threshold))
+    kept[cut:] = delta[cut:].hardshrink(threshold)
+    return kept
 
 
 def coefficients(options: Options) -> Options:

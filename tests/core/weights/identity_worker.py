@@ -1,0 +1,63 @@
+"""Prints, as JSON, what this process runs on and the digest of every merge of a prepared directory.
+
+Run as `python -m tests.core.weights.identity_worker DIRECTORY`, with the switches in the environment.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.core.weights import engine, writer
+from tests.core.weights.family import LABELS, Family, planned, recipe
+
+METHODS = {
+    "linear": {"weights": [0.3, 1.1]},
+    "slerp": {"t": 0.3},
+    "task_arithmetic": {"weights": [0.7, -0.2], "scale": 0.9},
+    "ties": {"density": 0.3, "weights": [1.0, 0.7], "scale": 1.1},
+    "dare_linear": {"drop": 0.3, "rescale": "l1"},
+    "dare_ties": {"drop": 0.3, "weights": [1.0, 0.7]},
+}
+RUNS = ((1, 1 << 16), (1, 1 << 18), (2, 1 << 16), (4, 3 << 16))  # (threads, block_elements)
+
+
+def digests(made: Family, dtype: str, runs: tuple[tuple[int, int], ...] = RUNS) -> dict[str, str]:
+    """'method dtype threads block' -> sha256 of the merged file."""
+    found = {}
+    for method, options in METHODS.items():
+        plan = planned(made, recipe(method, dtype=dtype, **options))
+        for threads, block in runs:
+            with tempfile.TemporaryDirectory() as directory:
+                output = Path(directory) / "out"
+                writer.preallocate(plan, output)
+                merged = engine.execute(
+                    plan, made.sources, made.manifests, output, threads=threads, block_elements=block
+                )
+            found[f"{method} {dtype} {threads} {block}"] = merged.files["model.safetensors"]
+    return found
+
+
+def main(root: Path) -> None:
+    """Merge what lies in `root` in every way, and print the report."""
+    features = np._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
+    report = {
+        "torch": torch.backends.cpu.get_cpu_capability(),
+        "numpy": [name for name in ("X86_V3", "X86_V4", "AVX512_ICL") if features.get(name)],
+        "digests": {},
+    }
+    for parents in ("float32", "bfloat16", "float16"):
+        made = Family(root, {}, {})
+        for place, label in enumerate(LABELS[:3]):
+            made.adopt(label, root / parents / f"member-{place}")
+        for output in ("float32", "bfloat16", "float16"):
+            found = digests(made, output, RUNS if parents == "bfloat16" else RUNS[:1])
+            report["digests"].update({f"{parents} {key}": digest for key, digest in found.items()})
+    print(json.dumps(report))  # noqa: T201 - the parent process reads it
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

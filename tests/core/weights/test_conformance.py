@@ -1,0 +1,147 @@
+"""Every method and option against the float64 reference: what a single, last rounding leaves of the error.
+
+bfloat16 and float16 equal the reference rounded once, except within 1 % of an ulp of a rounding boundary.
+float32 lies within k + 2 ulp of it. An ulp is that of the greatest term of the sum: where terms cancel, no
+float32 arithmetic can do better.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.core.weights import engine, masks
+from stages.core.weights.numerics import mask_key
+from tests.core.weights.family import LABELS, Family, family, planned, recipe, state, values
+from tests.reference import merges, rounding
+
+Array = NDArray[np.float64]
+
+CASES: list[tuple[str, int, dict[str, Any]]] = [
+    ("linear", 2, {}),
+    ("linear", 2, {"weights": [0.3, 1.7]}),
+    ("linear", 3, {"weights": [0.7, -0.2, 0.45], "normalise": False}),
+    ("linear", 16, {}),
+    *[("slerp", 2, {"t": t}) for t in (0.0, 0.3, 0.5, 1.0)],
+    ("slerp", 2, {"t": 0.3, "chord_below_rad": 0.1}),
+    ("task_arithmetic", 2, {}),
+    ("task_arithmetic", 3, {"weights": [1.0, -0.6, 0.3], "scale": 1.1}),
+    ("task_arithmetic", 2, {"weights": [0.2, 0.7], "normalise": True, "scale": 0.9}),
+    *[
+        ("ties", 3, {"weights": [1.0, 0.6, 0.7], "election": election, "divisor": divisor, "scale": 0.7})
+        for election in ("sum_weighted", "sum", "count")
+        for divisor in ("surviving_weights", "count")
+    ],
+    *[("ties", 2, {"density": density}) for density in (0.0, 1e-9, 0.05, 0.5, 1.0)],
+    *[("dare_linear", 2, {"drop": drop, "rescale": r}) for drop in (0.0, 0.3, 0.9) for r in ("paper", "l1")],
+    ("dare_linear", 3, {"weights": [1.0, -0.5, 0.3], "normalise": True}),
+    *[
+        ("dare_ties", 3, {"drop": 0.4, "rescale": r, "election": election, "divisor": divisor})
+        for r in ("paper", "l1")
+        for election in ("sum_weighted", "sum", "count")
+        for divisor in ("surviving_weights", "count")
+    ],
+]
+
+
+def expected(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
+    """The reference's float64 result for one tensor; tensors: the base, then the parents.
+
+    Where a sign election hangs on the last bits of float64, the result is NaN: no arithmetic decides it.
+    """
+    base, *parents = tensors
+    options = dict(options)
+    weights = options.pop("weights", ())
+    if method == "linear":
+        return merges.linear(parents, weights, **options)
+    if method == "slerp":
+        t = options.pop("t")
+        return merges.slerp(parents[0], parents[1], t, **options)
+    if method in ("task_arithmetic", "ties"):
+        return getattr(merges, method)(base, parents, weights, **options)
+    kept = [
+        masks.kept(mask_key(seed, LABELS[i], name), 0, base.size, options["drop"]).numpy().reshape(base.shape)
+        > 0
+        for i in range(1, len(tensors))
+    ]
+    return getattr(merges, method)(base, parents, kept, weights, **options)
+
+
+def assert_conforms(got: Tensor, want: Array, terms: list[Array], dtype: str) -> None:
+    """Compare one tensor as the module docstring says; terms: float64 arrays that bound the summands."""
+    sure = np.isfinite(want)
+    assert sure.mean() > 0.99
+    result, want, terms = got.double().numpy()[sure], want[sure], [term[sure] for term in terms]
+    largest = np.max([np.abs(term) for term in [*terms, want]], axis=0)
+    slack = (len(terms) + 2) * rounding.ulp(largest, "float32")
+    if dtype == "float32":
+        assert (np.abs(result - want) <= slack).all()
+        return
+    unit = rounding.ulp(want, dtype)
+    excused = rounding.boundary_distance(want, dtype) <= np.maximum(0.01, slack / unit)
+    unequal = result != rounding.nearest(want, dtype)
+    assert not (unequal & ~excused).any(), f"{(unequal & ~excused).sum()} of {want.size} are rounded wrongly"
+    assert (np.abs(result - want) <= unit + slack).all()
+    assert unequal.sum() <= 5 + 0.02 * want.size, "an excuse for every fiftieth element proves nothing"
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Family, list[dict[str, Tensor]]]]:
+    """Seventeen checkpoints in each parent type, beside their tensors."""
+    found = {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        torch_dtype = getattr(torch, dtype)
+        made = family(tmp_path_factory.mktemp(dtype), torch_dtype, parents=16)
+        found[dtype] = made, [state(member, torch_dtype) for member in range(17)]
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("method", "parents", "options"), CASES)
+def test_every_option_conforms_to_the_float64_reference(
+    members: Any, method: str, parents: int, options: dict[str, Any], dtype: str
+) -> None:
+    made, states = members[dtype]
+    wanted = recipe(method, parents=parents, dtype=dtype, **options)
+    for name, got in engine.stream(planned(made, wanted), made.sources, made.manifests):
+        if got.numel() == 0:
+            continue
+        arrays = [member[name].double().numpy() for member in states[: parents + 1]]
+        want = expected(method, name, arrays, dict(wanted.parameters), wanted.seed)
+        terms = arrays[1:] if method in ("linear", "slerp") else arrays
+        if "drop" in options:
+            terms = [*terms, *[(theta - arrays[0]) / (1 - options["drop"]) for theta in arrays[1:]]]
+        assert_conforms(got, want, terms, dtype)
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 2**10 - 1, 2**10, 2**10 + 1, 2**16 - 1, 2**16, 2**16 + 1])
+@pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"])
+def test_every_size_conforms(tmp_path: Path, method: str, size: int) -> None:
+    made = Family(tmp_path, {}, {})
+    tensors = [values(seed, (size,), 1.0, torch.float32) for seed in (1, 2, 3)]
+    if size == 1:
+        tensors = [tensor.abs() for tensor in tensors]  # two scalars of unlike sign are antiparallel
+    for label, tensor in zip(LABELS, tensors, strict=False):
+        made.add(label, {"w": tensor})
+    wanted = recipe(method, dtype="float32")
+    ((_, got),) = engine.stream(planned(made, wanted), made.sources, made.manifests)
+    assert got.shape == (size,)
+    if size:
+        arrays = [tensor.double().numpy() for tensor in tensors]
+        want = expected(method, "w", arrays, dict(wanted.parameters), wanted.seed)
+        assert_conforms(got, want, [3 * np.abs(array) for array in arrays], "float32")
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "dare_linear", "dare_ties"])
+@pytest.mark.parametrize("rescale", ["paper", "l1"])
+def test_zero_deltas_give_the_base_back(tmp_path: Path, method: str, rescale: str) -> None:
+    made = Family(tmp_path, {}, {})
+    for label in LABELS[:3]:
+        made.add(label, {"w": values(1, (1000,), 1.0, torch.bfloat16)})
+    options = {"rescale": rescale} if method.startswith("dare") else {}
+    merged = dict(engine.stream(planned(made, recipe(method, **options)), made.sources))
+    assert torch.equal(merged["w"], values(1, (1000,), 1.0, torch.bfloat16))
