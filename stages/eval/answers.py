@@ -56,7 +56,8 @@ def score_all(
     for split in {split.name: split for _, todo in missing for split in todo}.values():
         _ = split.harness  # rendered here, because lm-eval's rendering is no work for threads
     done = len(entrants) - len(missing)
-    report(done, 0, len(entrants))
+    if done:
+        report(done, 0, len(entrants))
     for subject, found in _scored(missing, store, workers):
         results[subject] |= found
         done += 1

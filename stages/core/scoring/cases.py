@@ -46,7 +46,10 @@ def read_cases(path: Path) -> list[Item]:
     items = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            items.append(Item(**json.loads(line)))
+            item = Item(**json.loads(line))
+            if not item.prompt.strip() or not item.answer:
+                raise ValueError("prompt and answer must hold text")
+            items.append(item)
         except (ValueError, TypeError) as problem:
             raise LabError(f"{path}:{number} is no case: {problem}. Run `dvc repro eval`.") from problem
     return items

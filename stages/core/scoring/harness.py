@@ -61,7 +61,13 @@ class SubjectModel(HFLM):  # type: ignore[misc]  # lm_eval has no type informati
     def _encode_pair(self, context: str, continuation: str) -> Any:
         key = (context, continuation)
         if key not in self._memory:
-            self._memory[key] = super()._encode_pair(context, continuation)
+            before, after = super()._encode_pair(context, continuation)
+            if len(before) + len(after) > self.max_length + 1:  # lm-eval would cut the prompt's beginning
+                raise LabError(
+                    f"a case has {len(before) + len(after)} tokens, the context {self.max_length}: "
+                    f"shorten the case that begins {context[:40]!r}"
+                )
+            self._memory[key] = before, after
         return self._memory[key]
 
 

@@ -62,8 +62,11 @@ def load_tokenizer(directory: Path) -> Any:
 
 
 def encode_pair(tokenizer: Any, prompt: str, answer: str) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt and of the answer after it: encoded together, then cut, as lm-eval does."""
-    context: list[int] = tokenizer.encode(prompt)
+    """Token ids of the prompt and of the answer after it, as lm-eval cuts them.
+
+    Both are encoded together; white space at the prompt's end belongs to the answer.
+    """
+    context: list[int] = tokenizer.encode(prompt.rstrip())
     whole: list[int] = tokenizer.encode(prompt + answer)
     return context, whole[len(context) :]
 

@@ -29,6 +29,13 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         read_cases(tmp_path / "task.jsonl")
 
 
+@pytest.mark.parametrize(("prompt", "answer"), [("", "b"), (" \n", "b"), ("a", "")])
+def test_a_case_without_a_prompt_or_an_answer_is_refused(tmp_path: Path, prompt: str, answer: str) -> None:
+    write_cases(tmp_path, {"task": [item(prompt, answer)]})
+    with pytest.raises(LabError, match="must hold text"):
+        read_cases(tmp_path / "task.jsonl")
+
+
 def test_the_digest_follows_cases_and_task_files_and_nothing_else(tmp_path: Path) -> None:
     form_of = {"task": "exact_answer"}
     write_cases(tmp_path / "a", {"task": [item("a>", "b\n")]})

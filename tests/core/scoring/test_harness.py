@@ -156,6 +156,22 @@ def test_a_text_that_lm_eval_would_change_is_refused(tmp_path: Path) -> None:
         Harness(cases, FORMS, {"task": "exact_answer"})
 
 
+def test_a_case_longer_than_the_context_is_refused_not_cut(tmp_path: Path) -> None:
+    cases = write_split(tmp_path / "cases", {"task": [item("long " * 60, "b\n")]})
+    with pytest.raises(LabError, match="302 tokens, the context 256: shorten the case that begins 'long"):
+        Harness(cases, FORMS, {"task": "exact_answer"}).answers(resident(tiny(tmp_path / "model", 3)))
+
+
+def test_white_space_between_prompt_and_answer_counts_as_lm_eval_counts_it(tmp_path: Path) -> None:
+    items = [item("ends in two  ", "b\n"), item("ends in a line\n", "cd\n")]
+    model = resident(tiny(tmp_path / "model", 3))
+    found = Harness(write_split(tmp_path / "cases", {"task": items}), FORMS, {"task": "exact_answer"})
+    answers = found.answers(model)["task"]
+    assert answers.answer_tokens == (4, 4)
+    direct = model.answer_loglikelihoods([(one.prompt, one.answer) for one in items], batch_size=2)
+    assert answers.loglikelihood == pytest.approx([sum(tokens) for tokens in direct], abs=2e-4)
+
+
 def test_a_missing_task_file_is_named_with_those_there_are(tmp_path: Path) -> None:
     cases = write_split(tmp_path / "cases", {"task": [item("a>", "b\n")]})
     with pytest.raises(
@@ -183,7 +199,7 @@ def test_nothing_is_written_outside_the_temporary_folder(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "home")
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     cases = write_split(tmp_path / "cases", {"task": [item("a>", "b\n")]})
     Harness(cases, FORMS, {"task": "exact_answer"}).answers(resident(tiny(tmp_path / "model", 3)))
