@@ -183,3 +183,11 @@ def detectable_loss(standard_error: float, clusters: int, confidence: float) -> 
 def is_non_inferior(interval: Interval, margin: float) -> bool:
     """Whether an interval of (subject − reference) shows that no more than `margin` was lost."""
     return interval.low >= -margin
+
+
+def clusters_to_show(margin: float, confidence: float) -> int:
+    """Fewest clusters with which a subject that loses nothing is shown to lose at most `margin` (0 to 1).
+
+    The closed form of `paired_difference` where nothing differs: ln((1 − confidence) / 4) / ln(1 − margin).
+    """
+    return math.ceil(math.log((1 - confidence) / 4) / math.log(1 - margin))

@@ -1,0 +1,181 @@
+"""Vega-Lite specifications of the page's charts, made with Altair.
+
+Colours are written as `token:<CSS variable>`; page.js puts in what the variable is in the light or the dark,
+and draws again when that changes. Nothing is named by Altair's global counter, so a specification is the same
+however often it is made.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from stages.core.records.canonical import Json
+from stages.pareto.report.marks import MARKS
+from stages.pareto.report.picture import frame_of
+from stages.pareto.results import NONE, Results, Row
+from stages.pareto.wording import percent, share, with_interval
+
+MARK_AREA = 110  # square pixels
+ROW_PIXELS = 26  # height of one line of the interval chart
+
+
+def front(found: Results) -> Json:
+    """The Pareto plot: intervals, the front's line, every evaluated subject, names of baselines and best."""
+    frame = frame_of(found.plotted)
+    data = pd.DataFrame([_point(found, row) for row in found.plotted])
+    x = alt.X(
+        "x:Q", title=found.axes[0], scale=alt.Scale(domain=[frame.across.low, frame.across.high], nice=False)
+    )
+    y = alt.Y("y:Q", title=found.axes[1], scale=alt.Scale(domain=[frame.up.low, frame.up.high], nice=False))
+    intervals = alt.Chart(data).mark_rule(strokeWidth=1.5, clip=True).encode(
+        stroke=_scale("stroke"), opacity=alt.Opacity("strength:Q", scale=None)
+    )  # fmt: skip
+    marks = alt.Chart(data).mark_point(size=MARK_AREA, strokeWidth=2, opacity=1, clip=True).encode(
+        x=x, y=y, shape=_scale("shape"), stroke=_scale("stroke"), fill=_scale("fill"), tooltip=_tooltip(found)
+    )  # fmt: skip
+    line = alt.Chart(pd.DataFrame(_stairs(found))).mark_line(
+        interpolate="step-before", stroke="token:candidate", strokeWidth=2, opacity=0.7, clip=True
+    )
+    names = alt.Chart(data[data["name"] != ""]).mark_text(align="left", dx=11, dy=-9, fontSize=12, clip=False)
+    layers = alt.layer(
+        intervals.encode(x=alt.X("x_low:Q", title=found.axes[0]), x2="x_high:Q", y=y),
+        intervals.encode(x=x, y=alt.Y("y_low:Q", title=found.axes[1]), y2="y_high:Q"),
+        line.encode(x=x, y=y, order="step:O"),
+        marks,
+        names.encode(x=x, y=y, text="name:N", fill=alt.value("token:ink")),
+    )
+    return _finished(layers, height=430, description=f"{found.axes[0]} against {found.axes[1]}")
+
+
+def intervals(found: Results) -> Json:
+    """Least recovered fraction with its interval, best first; lines at 0, at the floor and at 1."""
+    rows = [row for row in found.plotted if row.headline is not None]
+    rows.sort(key=lambda row: (-(row.headline or NONE).value, row.id))
+    data = pd.DataFrame([_bar(row) for row in rows])
+    lowest = min(-0.1, *(max(-1.0, (row.headline or NONE).low) for row in rows))
+    highest = max(1.1, *(min(1.5, (row.headline or NONE).high) for row in rows))
+    x = alt.X(
+        "headline:Q",
+        title="least recovered fraction (0 is the base, 1 each parent on its own niche)",
+        scale=alt.Scale(domain=[lowest, highest], clamp=True, nice=False),
+        axis=alt.Axis(format=".0%"),
+    )
+    y = alt.Y("subject:N", title=None, sort=None, axis=alt.Axis(labelLimit=190))
+    guides = pd.DataFrame(
+        {"at": [0.0, found.trial.policy.front.recovered_floor, 1.0], "dash": ["0", "floor", "1"]}
+    )
+    chart = alt.layer(
+        alt.Chart(guides).mark_rule(stroke="token:muted", strokeDash=[3, 4]).encode(x="at:Q"),
+        alt.Chart(data).mark_rule(strokeWidth=3, opacity=0.45).encode(
+            x=alt.X("low:Q", title=""), x2="high:Q", y=y, stroke=_scale("stroke")
+        ),
+        alt.Chart(data).mark_point(size=MARK_AREA, strokeWidth=2, opacity=1).encode(
+            x=x, y=y, shape=_scale("shape"), stroke=_scale("stroke"), fill=_scale("fill"),
+            tooltip=[_tip("subject", ""), _tip("status", "outcome"), _tip("stated", "recovered")],
+        ),
+    )  # fmt: skip
+    return _finished(chart, height=ROW_PIXELS * len(rows), description="least recovered fraction by subject")
+
+
+def curse(scores: Sequence[tuple[Row, float]]) -> Json:
+    """Niche score on the selection split against the hidden one; under the diagonal, selection flattered."""
+    data = pd.DataFrame(
+        [
+            {
+                "selection": round(score, 4),
+                "hidden": round(row.mean or 0.0, 4),
+                "status": row.status,
+                "subject": row.label,
+            }
+            for row, score in scores
+        ]
+    )
+    low = max(0.0, float(data[["selection", "hidden"]].min().min()) - 0.05)
+    scale = alt.Scale(domain=[low, 1.0], nice=False)
+    x = alt.X("selection:Q", title="mean niche accuracy, selection split", scale=scale)
+    y = alt.Y("hidden:Q", title="mean niche accuracy, hidden split", scale=scale)
+    diagonal = pd.DataFrame({"selection": [low, 1.0], "hidden": [low, 1.0]})
+    tooltip = [_tip("subject", ""), _tip("selection", "selection"), _tip("hidden", "hidden")]
+    chart = alt.layer(
+        alt.Chart(diagonal)
+        .mark_line(stroke="token:muted", strokeDash=[3, 4], strokeWidth=1)
+        .encode(x=x, y=y),
+        alt.Chart(data)
+        .mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
+        .encode(
+            x=x, y=y, shape=_scale("shape"), stroke=_scale("stroke"), fill=_scale("fill"), tooltip=tooltip
+        ),
+    )
+    return _finished(chart, height=320, description="selection score against hidden score")
+
+
+def _finished(chart: alt.LayerChart | alt.FacetChart, *, height: int, description: str) -> Json:
+    sized = chart.properties(width="container", height=height, description=description)
+    return sized.resolve_scale(stroke="shared", shape="shared", fill="shared").to_dict()
+
+
+def _scale(channel: str) -> Any:
+    """A channel by status, from the one vocabulary of marks; the page draws the legend."""
+    kind = {"stroke": alt.Stroke, "fill": alt.Fill, "shape": alt.Shape}[channel]
+    domain = [mark.status for mark in MARKS]
+    ranges = {
+        "stroke": [f"token:{mark.colour}" for mark in MARKS],
+        "fill": ["token:paper" if mark.hollow else f"token:{mark.colour}" for mark in MARKS],
+        "shape": [mark.shape for mark in MARKS],
+    }
+    return kind("status:N", scale=alt.Scale(domain=domain, range=ranges[channel]), legend=None)
+
+
+def _tip(field: str, title: str) -> alt.Tooltip:
+    return alt.Tooltip(field, title=title)
+
+
+def _tooltip(found: Results) -> list[alt.Tooltip]:
+    niches = [_tip(f"niche{place}", f"{niche.parent}'s niche") for place, niche in enumerate(found.niches)]
+    last = [_tip("recovered", "recovered"), _tip("certainty", "on the front"), _tip("reason", "reason")]
+    return [_tip("subject", ""), _tip("status", "outcome"), *niches, *last]
+
+
+def _point(found: Results, row: Row) -> dict[str, Json]:
+    x, y = row.x or NONE, row.y or NONE
+    named = row.outcome is None or row.id == found.answer.subject
+    strong = named or row.on_front or row.status == "candidate"
+    record: dict[str, Json] = {
+        "subject": row.label,
+        "status": row.status,
+        "name": row.label if named else "",
+        "strength": 0.45 if strong else 0.14,
+        "recovered": with_interval(row.headline) if row.headline else "—",
+        "certainty": percent(row.non_dominated) if row.non_dominated is not None else "off",
+        "reason": row.reason or "baseline",
+    }
+    for name, number in (("x", x), ("y", y)):
+        record |= {name: round(number.value, 4), f"{name}_low": round(number.low, 4)}
+        record[f"{name}_high"] = round(number.high, 4)
+    for place, score in enumerate(row.niches):
+        accuracy = score.accuracy
+        record[f"niche{place}"] = f"{share(accuracy.value)} ({share(accuracy.low)} to {share(accuracy.high)})"
+    return record
+
+
+def _bar(row: Row) -> dict[str, Json]:
+    number = row.headline or NONE
+    return {
+        "subject": row.label,
+        "status": row.status,
+        "headline": round(number.value, 4),
+        "low": round(number.low, 4),
+        "high": round(number.high, 4),
+        "stated": with_interval(number),
+    }
+
+
+def _stairs(found: Results) -> list[dict[str, Json]]:
+    """The front's corners with the runs to the frame's edges: level from the left, down to the floor."""
+    frame = frame_of(found.plotted)
+    corners = [((row.x or NONE).value, (row.y or NONE).value) for row in found.line]
+    if corners:
+        corners = [(frame.across.low, corners[0][1]), *corners, (corners[-1][0], frame.up.low)]
+    return [{"step": step, "x": round(x, 4), "y": round(y, 4)} for step, (x, y) in enumerate(corners)]

@@ -1,0 +1,208 @@
+"""Everything the report is made from, read once and checked against itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.core.errors import LabError
+from stages.core.records import evidence as records
+from stages.core.records.canonical import Json, read_json
+from stages.core.records.evidence import Evidence, TaskEvidence
+
+SPLIT = "hidden"  # the only split that outcomes may rest on: no search could read it
+NICHE = "niche:"
+KIND_NAMES = {
+    "shared": "shared skill",
+    "rare": "rare skill",
+    "conflict": "conflicting prompts",
+    "refusal": "refusal",
+    "long_context": "long context",
+    "tool": "tool calls",
+    "out_of_distribution": "out of distribution",
+    "bias": "bias pairs",
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What was asked: the request's words, and the ids of the base and of the parents in order."""
+
+    id: str
+    title: str
+    question: str
+    base: str
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the suite. `items`: its hidden cases; family and pair say what is resampled together."""
+
+    name: str
+    kind: str
+    parent: str | None
+    description: str
+    items: tuple[Json, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One merge that was made: `label` is the proposal's, `parameters` are for people."""
+
+    id: str
+    method: str
+    parameters: Mapping[str, Json]
+    origin: str
+    label: str
+    artifact: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment's inputs. `evidence` is keyed by subject id, in the order of evidence/index.json."""
+
+    experiment: Experiment
+    eligibility: Json
+    refused: str | None
+    candidates: tuple[Candidate, ...]
+    gates: Mapping[str, Json]
+    suite: Json
+    frozen: str
+    tasks: tuple[Task, ...]
+    evidence: Mapping[str, Evidence]
+    lineages: Mapping[str, Json]
+
+    @property
+    def niches(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """(parent id, its niche tasks) for every parent that has a niche, in the order of the parents."""
+        found = [
+            (
+                parent,
+                [task.name for task in self.tasks if task.kind.startswith(NICHE) and task.parent == parent],
+            )
+            for parent in self.experiment.parents
+        ]
+        return [(parent, tasks) for parent, tasks in found if tasks]
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Ids of the subjects of one kind (base, parent, ensemble, candidate), in order."""
+        return [name for name, evidence in self.evidence.items() if evidence.subject.kind == kind]
+
+    def role_of(self, name: str) -> str:
+        """The kind of one evaluated subject: base, parent, ensemble or candidate."""
+        return self.evidence[name].subject.kind
+
+    def answers(self, subject: str, task: str) -> TaskEvidence:
+        """What `subject` answered to the hidden cases of `task`."""
+        return self.evidence[subject].results[SPLIT][task]
+
+
+def load(data: Path, experiment: Experiment) -> Study:
+    """Read the outputs of eligibility, merge, gate and eval under `data`.
+
+    Where eligibility refused, the baselines may have been evaluated all the same; without them the study has
+    no evidence. Raises LabError if a file is missing, malformed, or disagrees with another.
+    """
+    eligibility = read_json(data / "eligibility.json")
+    if not eligibility["passed"] and not (data / "evidence" / "index.json").exists():
+        return Study(experiment, eligibility, "not eligible", (), {}, {}, "", (), {}, {})
+    index = read_json(data / "candidates" / "index.json")
+    candidates = tuple(_candidate(entry) for entry in index["candidates"])
+    described = read_json(data / "evidence" / "index.json")
+    tasks = [_task(data, name, entry) for name, entry in described["tasks"].items()]
+    tasks.sort(key=lambda task: _place(task, experiment))
+    study = Study(
+        experiment,
+        eligibility,
+        index["refused"],
+        candidates,
+        read_json(data / "gates.json")["candidates"] if candidates else {},
+        described["suite"],
+        described["hidden"]["frozen"],
+        tuple(tasks),
+        {
+            name: _evidence(data / "evidence" / f"{name}.json", name, described["suite"]["digest"], tasks)
+            for name in described["subjects"]
+        },
+        {one.id: _lineage(data / "candidates" / one.id / "lineage.json") for one in candidates},
+    )
+    if study.evidence or candidates:
+        _check(study, data)
+    return study
+
+
+def _place(task: Task, experiment: Experiment) -> tuple[int, int, str]:
+    """Niches in the order of the parents, then the kinds as KIND_NAMES lists them, then names."""
+    if task.kind.startswith(NICHE):
+        known = task.parent in experiment.parents
+        return 0, experiment.parents.index(task.parent) if known and task.parent else 99, task.name
+    kinds = list(KIND_NAMES)
+    return 1, kinds.index(task.kind) if task.kind in kinds else len(kinds), task.name
+
+
+def _candidate(entry: Json) -> Candidate:
+    proposal = entry["proposal"]
+    return Candidate(
+        entry["id"],
+        entry["method"],
+        entry["parameters"],
+        proposal["origin"],
+        proposal["label"],
+        entry["artifact"],
+        entry["bytes"],
+    )
+
+
+def _lineage(path: Path) -> Json:
+    return read_json(path) if path.exists() else None
+
+
+def _task(data: Path, name: str, entry: Json) -> Task:
+    path = data / "cases" / SPLIT / f"{name}.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as problem:
+        raise LabError(f"cannot read {path}: {problem.strerror}. Run `dvc repro eval`.") from problem
+    items = tuple(_line(line, path) for line in lines if line)
+    return Task(name, entry["kind"], entry["parent"], entry["description"], items)
+
+
+def _line(line: str, path: Path) -> Json:
+    try:
+        return json.loads(line)
+    except ValueError as problem:
+        raise LabError(f"{path} holds a line that is not JSON: {problem}") from problem
+
+
+def _evidence(path: Path, name: str, suite_digest: str, tasks: Sequence[Task]) -> Evidence:
+    evidence = records.load(path)
+    if evidence.subject.id != name or evidence.suite_digest != suite_digest:
+        raise LabError(
+            f"{path} belongs to another subject or suite than evidence/index.json. Run `dvc repro eval`."
+        )
+    for task in tasks:
+        answers = evidence.results.get(SPLIT, {}).get(task.name)
+        found = len(answers.correct) if answers else 0
+        if found != len(task.items) or not found:
+            raise LabError(
+                f"{path}: expected {len(task.items)} answers to {SPLIT} task {task.name!r}, got {found}. "
+                "Run `dvc repro eval`."
+            )
+    return evidence
+
+
+def _check(study: Study, data: Path) -> None:
+    """Raises LabError unless every baseline, and every candidate that passed its gate, was evaluated."""
+    wanted = [study.experiment.base, *study.experiment.parents]
+    for candidate in study.candidates:
+        if candidate.id not in study.gates:
+            raise LabError(f"{data / 'gates.json'} says nothing of {candidate.id}. Run `dvc repro gate`.")
+        if study.gates[candidate.id]["passed"]:
+            wanted.append(candidate.id)
+    missing = [name for name in wanted if name not in study.evidence]
+    if missing:
+        raise LabError(f"no evidence of {', '.join(missing)} in {data / 'evidence'}. Run `dvc repro eval`.")
+    if not study.niches:
+        raise LabError("no task of the suite is a niche of a merged parent: set `parent` in conf/suite.")

@@ -1,0 +1,64 @@
+"""The outcome table for the terminal, read back from reports/ alone."""
+
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from stages.core.records.canonical import Json, read_json
+from stages.pareto.wording import percent, share
+
+STYLES = {
+    "candidate": "bold green",
+    "archived": "dim",
+    "rejected": "red",
+    "the ensemble wins": "magenta",
+    "distil instead": "yellow",
+}
+ACCURACY = "accuracy "
+
+
+def outcome_table(reports: Path) -> Table:
+    """Every candidate with its outcome and reason, the baselines above; the answer is the title.
+
+    Raises LabError if reports/front.json or metrics.json is missing: run `dvc repro` first.
+    """
+    records, metrics = read_json(reports / "front.json"), read_json(reports / "metrics.json")
+    niches = sorted(
+        {key[len(ACCURACY) :] for record in records for key in record if key.startswith(ACCURACY)}
+    )
+    table = Table(
+        title=escape(metrics["answer"]["sentence"]), title_style="bold", title_justify="left", pad_edge=False
+    )
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("subject", overflow="fold")
+    table.add_column("recovers", justify="right", no_wrap=True)
+    for niche in niches:
+        table.add_column(escape(niche), justify="right", no_wrap=True)
+    table.add_column("on front", justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold", ratio=1)
+    for before, record in zip([None, *records], records, strict=False):
+        if before is not None and (before["kind"] == "candidate") != (record["kind"] == "candidate"):
+            table.add_section()
+        table.add_row(*_cells(record, niches))
+    return table
+
+
+def _cells(record: Json, niches: list[str]) -> list[Text]:
+    outcome = record["outcome"]
+    subject = Text(record["label"])
+    if record["kind"] == "candidate":
+        subject.append(f"  {record['id']}", style="dim")
+    return [
+        Text(outcome, style=STYLES.get(outcome, "cyan")),
+        subject,
+        Text(percent(record["headline"]) if record["headline"] is not None else "—"),
+        *(Text(_share(record[ACCURACY + niche])) for niche in niches),
+        Text(percent(record["non_dominated"]) if record["non_dominated"] is not None else "—"),
+        Text(record["reason"], style="dim" if outcome == "archived" else ""),
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "—" if value is None else share(value)

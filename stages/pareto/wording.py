@@ -1,0 +1,41 @@
+"""Numbers as people read them; one place, so that page, picture, Markdown and terminal agree."""
+
+from stages.pareto.measure import Number
+
+
+def share(value: float) -> str:
+    """An accuracy or probability with two decimals: 0.31. Never a minus zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """A fraction as whole per cent: 83 %, −12 %."""
+    return f"{round(100 * value) + 0:d} %".replace("-", "−")
+
+
+def percent_range(low: float, high: float) -> str:
+    """An interval in whole per cent: 71 to 92 %."""
+    return f"{percent(low)[:-2]} to {percent(high)}"
+
+
+def with_interval(number: Number) -> str:
+    """'83 % (71 to 92 %)'."""
+    return f"{percent(number.value)} ({percent_range(number.low, number.high)})"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points, signed: +3, −12, 0."""
+    rounded = round(100 * value)
+    return f"{rounded:+d}".replace("-", "−") if rounded else "0"
+
+
+def ordinal(place: int) -> str:
+    """1st, 2nd, 3rd, 4th … (11th, 12th, 13th)."""
+    if place % 100 in (11, 12, 13):
+        return f"{place}th"
+    return f"{place}" + {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+
+
+def passes(count: int) -> str:
+    """'1 pass', '2 passes'."""
+    return f"{count} pass" + ("" if count == 1 else "es")
