@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.errors import BadCheckpoint
+from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.evidence import Subject
@@ -79,8 +79,11 @@ def incompatible(family: Sequence[Artifact]) -> str | None:
 
 
 def candidate_entrants(folder: Path, index: Json, gates: Json) -> list[Entrant]:
-    """The candidates that passed the gate, in the order of the index."""
+    """The candidates that passed the gate, in index order. Raises LabError if one was not judged."""
     verdicts: Mapping[str, Json] = gates["candidates"]
+    unjudged = [entry["id"] for entry in index["candidates"] if entry["id"] not in verdicts]
+    if unjudged:
+        raise LabError(f"data/gates.json has no verdict on {', '.join(unjudged)}. Run `dvc repro gate`.")
     return [
         single(
             Artifact(entry["id"], folder / entry["id"], entry["artifact"]),

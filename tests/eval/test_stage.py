@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.errors import BadCheckpoint
+from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import evidence
 from stages.core.records.canonical import read_json, write_json
 from stages.core.scoring.harness import Harness
@@ -130,6 +130,12 @@ def test_a_candidate_that_is_not_the_one_in_the_index_stops_the_stage(places: st
     shutil.rmtree(folder)
     shutil.copytree(places.parents / "b", folder)
     with pytest.raises(BadCheckpoint, match="expected artifact"):
+        evaluate(places)
+
+
+def test_a_candidate_that_the_gate_never_saw_is_not_evaluated(places: stage.Places) -> None:
+    write_json(places.gates, {"candidates": {"c00000000000": {"passed": True, "findings": []}}})
+    with pytest.raises(LabError, match="no verdict on d00000000000"):
         evaluate(places)
 
 

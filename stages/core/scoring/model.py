@@ -79,7 +79,8 @@ class ResidentModel:
         torch.set_num_threads(1)
         self.architecture = architecture_of(directory)
         self.tokenizer = load_tokenizer(directory)
-        self.module = build(self.architecture).requires_grad_(False)
+        # likelihoods take one pass: filling a cache of keys and values would cost 4 % of it
+        self.module = build(self.architecture | {"use_cache": False}).requires_grad_(False)
         self._parameters = dict(self.module.named_parameters())  # a tied tensor appears once
         every = dict(self.module.named_parameters(remove_duplicate=False))
         if buffers := sorted(self.module.state_dict().keys() - every.keys()):
