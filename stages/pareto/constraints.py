@@ -50,7 +50,7 @@ def check(study: Study, measures: Measures, name: str, policy: Policy) -> list[C
 
 def _compare(study: Study, measures: Measures, name: str, task: Task, policy: Policy) -> Check:
     rule = policy.constraints.of(task.kind)
-    reference = _reference(study, task.name, rule)
+    reference = reference_of(study, task, policy)
     mine, theirs = study.answers(name, task.name), study.answers(reference, task.name)
     paired = paired_difference(mine.correct, theirs.correct, measures.clusters[task.name], policy.confidence)
     return Check(
@@ -66,11 +66,14 @@ def _compare(study: Study, measures: Measures, name: str, task: Task, policy: Po
     )
 
 
-def _reference(study: Study, task: str, rule: Constraint | None) -> str:
-    """The parent compared with; of equally accurate parents the first in the request's order."""
+def reference_of(study: Study, task: Task, policy: Policy) -> str:
+    """The parent compared with: a niche's own, else as the policy says; of equals the first."""
+    if task.kind.startswith(NICHE) and task.parent:
+        return task.parent
+    rule = policy.constraints.of(task.kind)
     parents: Sequence[str] = study.experiment.parents
     pick = max if rule and rule.against == "better" else min
-    return pick(parents, key=lambda parent: study.answers(parent, task).accuracy)
+    return pick(parents, key=lambda parent: study.answers(parent, task.name).accuracy)
 
 
 def _state(

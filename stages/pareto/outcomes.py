@@ -33,7 +33,7 @@ from stages.pareto.wording import ordinal, passes, percent, points, share
 
 Name = Literal["candidate", "archived", "rejected", "the ensemble wins", "distil instead"]
 NOTHING = Number(float("-inf"), float("-inf"), float("-inf"))
-NAMES: tuple[Name, ...] = ("candidate", "archived", "rejected", "the ensemble wins", "distil instead")
+NAMES: tuple[Name, ...] = ("candidate", "the ensemble wins", "distil instead", "rejected", "archived")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Outcome:
 class Trial:
     """A study with everything that was derived from it before anybody was judged.
 
-    checks: per evaluated subject but the base. non_dominated: per admitted subject, share of resamples.
+    checks: per ensemble and evaluated candidate. non_dominated: per admitted subject, share of resamples.
     beats_parents: per evaluated subject, share of resamples in which it dominates every parent. rank: place
     by mean score on the niches among the evaluated candidates, 1 is best. ensemble: id of the best ensemble.
     """
@@ -94,7 +94,9 @@ def trial(study: Study, policy: Policy) -> Trial:
     """Measure, check and place every subject on the front."""
     measures = measure(study, policy)
     checks = {
-        name: check(study, measures, name, policy) for name in study.evidence if study.role_of(name) != "base"
+        name: check(study, measures, name, policy)
+        for name in study.evidence
+        if study.role_of(name) in ("ensemble", "candidate")
     }
     admitted = [
         name

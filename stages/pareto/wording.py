@@ -2,6 +2,8 @@
 
 from stages.pareto.measure import Number
 
+NARROW = "\u00a0"  # a space at which no line is broken
+
 
 def share(value: float) -> str:
     """An accuracy or probability with two decimals: 0.31. Never a minus zero."""
@@ -9,8 +11,8 @@ def share(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A fraction as whole per cent: 83 %, −12 %."""
-    return f"{round(100 * value) + 0:d} %".replace("-", "−")
+    """A fraction as whole per cent: 83 %, −12 %; never broken between the lines."""
+    return f"{round(100 * value) + 0:d}{NARROW}%".replace("-", "−")
 
 
 def percent_range(low: float, high: float) -> str:

@@ -12,41 +12,89 @@ import altair as alt
 import pandas as pd
 
 from stages.core.records.canonical import Json
+from stages.pareto.measure import Number
+from stages.pareto.report.layout import Axis, Frame, Point, frame_of, place_labels, points_of, segments
 from stages.pareto.report.marks import MARKS
-from stages.pareto.report.picture import frame_of
 from stages.pareto.results import NONE, Results, Row
 from stages.pareto.wording import percent, share, with_interval
 
 MARK_AREA = 110  # square pixels
+FRONT_PIXELS = 440  # height of the Pareto plot
+NARROW_PIXELS = 560  # width under which names would lie on each other
 ROW_PIXELS = 26  # height of one line of the interval chart
 
 
 def front(found: Results) -> Json:
-    """The Pareto plot: intervals, the front's line, every evaluated subject, names of baselines and best."""
+    """The Pareto plot: intervals, the front's line, every evaluated subject; names as in the picture."""
     frame = frame_of(found.plotted)
-    data = pd.DataFrame([_point(found, row) for row in found.plotted])
-    x = alt.X(
-        "x:Q", title=found.axes[0], scale=alt.Scale(domain=[frame.across.low, frame.across.high], nice=False)
-    )
-    y = alt.Y("y:Q", title=found.axes[1], scale=alt.Scale(domain=[frame.up.low, frame.up.high], nice=False))
+    data = pd.DataFrame([_point(point, frame) for point in points_of(found, frame)])
+    x, y = _axis(alt.X, "x:Q", found.axes[0], frame.across), _axis(alt.Y, "y:Q", found.axes[1], frame.up)
     intervals = alt.Chart(data).mark_rule(strokeWidth=1.5, clip=True).encode(
         stroke=_scale("stroke"), opacity=alt.Opacity("strength:Q", scale=None)
     )  # fmt: skip
     marks = alt.Chart(data).mark_point(size=MARK_AREA, strokeWidth=2, opacity=1, clip=True).encode(
         x=x, y=y, shape=_scale("shape"), stroke=_scale("stroke"), fill=_scale("fill"), tooltip=_tooltip(found)
     )  # fmt: skip
-    line = alt.Chart(pd.DataFrame(_stairs(found))).mark_line(
+    ring = alt.Chart(data[data["best"]]).mark_point(
+        shape="circle", size=4 * MARK_AREA, stroke="token:candidate", strokeWidth=2, opacity=1
+    )
+    line = alt.Chart(pd.DataFrame(_stairs(found, frame))).mark_line(
         interpolate="step-before", stroke="token:candidate", strokeWidth=2, opacity=0.7, clip=True
     )
-    names = alt.Chart(data[data["name"] != ""]).mark_text(align="left", dx=11, dy=-9, fontSize=12, clip=False)
     layers = alt.layer(
-        intervals.encode(x=alt.X("x_low:Q", title=found.axes[0]), x2="x_high:Q", y=y),
-        intervals.encode(x=x, y=alt.Y("y_low:Q", title=found.axes[1]), y2="y_high:Q"),
+        intervals.encode(x=_axis(alt.X, "x_low:Q", found.axes[0], frame.across), x2="x_high:Q", y=y),
+        intervals.encode(x=x, y=_axis(alt.Y, "y_low:Q", found.axes[1], frame.up), y2="y_high:Q"),
         line.encode(x=x, y=y, order="step:O"),
         marks,
-        names.encode(x=x, y=y, text="name:N", fill=alt.value("token:ink")),
+        ring.encode(x=x, y=y),
+        *_names(found, frame, x, y),
     )
-    return _finished(layers, height=430, description=f"{found.axes[0]} against {found.axes[1]}")
+    return _finished(layers, height=FRONT_PIXELS, description=f"{found.axes[0]} against {found.axes[1]}")
+
+
+def _axis(channel: Any, field: str, title: str, axis: Axis) -> Any:
+    scale = alt.Scale(domain=[axis.low, axis.high], nice=False, zero=False)
+    return channel(field, title=title, scale=scale, axis=alt.Axis(values=list(axis.ticks), format=".1f"))
+
+
+def _names(found: Results, frame: Frame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The picture's labels and their lines, at the same places; on a narrow screen the tooltips name them."""
+    labels = place_labels(points_of(found, frame), segments(found.line, frame))
+    wide = alt.expr(f"width < {NARROW_PIXELS} ? 0 : 1")
+    texts = [
+        {
+            "x": round(frame.across.value(label.x), 4),
+            "y": round(frame.up.value(label.y - 4), 4),
+            "name": label.text,
+            "align": {"start": "left", "middle": "center", "end": "right"}[label.anchor],
+            "weight": "bold" if label.strong else "normal",
+        }
+        for label in labels
+    ]
+    ties = [
+        {
+            "x": round(frame.across.value(label.leader[0][0]), 4),
+            "y": round(frame.up.value(label.leader[0][1]), 4),
+            "x_end": round(frame.across.value(label.leader[1][0]), 4),
+            "y_end": round(frame.up.value(label.leader[1][1]), 4),
+        }
+        for label in labels
+        if label.leader is not None
+    ]
+    written = alt.Chart(pd.DataFrame(texts)).mark_text(
+        fontSize=12,
+        fill="token:ink",
+        stroke="token:paper",
+        strokeWidth=4,
+        strokeJoin="round",
+        align=alt.expr("datum.align"),
+        fontWeight=alt.expr("datum.weight"),
+        opacity=wide,
+    )
+    drawn = alt.Chart(pd.DataFrame(ties, columns=["x", "y", "x_end", "y_end"])).mark_rule(
+        stroke="token:muted", strokeWidth=1, opacity=wide
+    )
+    return [drawn.encode(x=x, y=y, x2="x_end:Q", y2="y_end:Q"), written.encode(x=x, y=y, text="name:N")]
 
 
 def intervals(found: Results) -> Json:
@@ -54,15 +102,15 @@ def intervals(found: Results) -> Json:
     rows = [row for row in found.plotted if row.headline is not None]
     rows.sort(key=lambda row: (-(row.headline or NONE).value, row.id))
     data = pd.DataFrame([_bar(row) for row in rows])
-    lowest = min(-0.1, *(max(-1.0, (row.headline or NONE).low) for row in rows))
+    lowest = min(-0.1, *(max(-0.6, (row.headline or NONE).low) for row in rows))
     highest = max(1.1, *(min(1.5, (row.headline or NONE).high) for row in rows))
     x = alt.X(
         "headline:Q",
-        title="least recovered fraction (0 is the base, 1 each parent on its own niche)",
+        title="least recovered fraction",
         scale=alt.Scale(domain=[lowest, highest], clamp=True, nice=False),
         axis=alt.Axis(format=".0%"),
     )
-    y = alt.Y("subject:N", title=None, sort=None, axis=alt.Axis(labelLimit=190))
+    y = alt.Y("subject:N", title=None, sort=None)
     guides = pd.DataFrame(
         {"at": [0.0, found.trial.policy.front.recovered_floor, 1.0], "dash": ["0", "floor", "1"]}
     )
@@ -138,14 +186,17 @@ def _tooltip(found: Results) -> list[alt.Tooltip]:
     return [_tip("subject", ""), _tip("status", "outcome"), *niches, *last]
 
 
-def _point(found: Results, row: Row) -> dict[str, Json]:
+def _point(point: Point, frame: Frame) -> dict[str, Json]:
+    row = point.row
     x, y = row.x or NONE, row.y or NONE
-    named = row.outcome is None or row.id == found.answer.subject
-    strong = named or row.on_front or row.status == "candidate"
+    if point.outside:
+        pinned = [frame.across.value(point.x)] * 3, [frame.up.value(point.y)] * 3
+        x, y = Number(*pinned[0]), Number(*pinned[1])
+    strong = row.outcome is None or row.on_front or row.status == "candidate"
     record: dict[str, Json] = {
         "subject": row.label,
         "status": row.status,
-        "name": row.label if named else "",
+        "best": point.best,
         "strength": 0.45 if strong else 0.14,
         "recovered": with_interval(row.headline) if row.headline else "—",
         "certainty": percent(row.non_dominated) if row.non_dominated is not None else "off",
@@ -172,9 +223,8 @@ def _bar(row: Row) -> dict[str, Json]:
     }
 
 
-def _stairs(found: Results) -> list[dict[str, Json]]:
+def _stairs(found: Results, frame: Frame) -> list[dict[str, Json]]:
     """The front's corners with the runs to the frame's edges: level from the left, down to the floor."""
-    frame = frame_of(found.plotted)
     corners = [((row.x or NONE).value, (row.y or NONE).value) for row in found.line]
     if corners:
         corners = [(frame.across.low, corners[0][1]), *corners, (corners[-1][0], frame.up.low)]

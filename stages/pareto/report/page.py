@@ -15,14 +15,15 @@ from functools import cache
 import altair
 import vl_convert
 
-from stages.pareto.constraints import Check
+from stages.pareto.constraints import reference_of
+from stages.pareto.outcomes import NAMES
 from stages.pareto.report import charts
 from stages.pareto.report.lineage import descent
 from stages.pareto.report.marks import marks_of, symbol
 from stages.pareto.report.pages import asset, render
 from stages.pareto.report.picture import describe, picture
-from stages.pareto.results import NONE, Results, Row
-from stages.pareto.study import NICHE, Study, Task
+from stages.pareto.results import Results, Row
+from stages.pareto.study import Study, Task
 
 SELECTION = "selection"
 STEPS = (0.5, 0.75, 0.9, 0.97, 1.03)  # bounds of retention between the colours of the heat map
@@ -68,6 +69,7 @@ def page(found: Results) -> str:
         found=found,
         best=best,
         curse=curse,
+        curse_words=curse_in_words(curse) if curse else "",
         line=descent(found.trial.study, best.id) if best else None,
         description=describe(found),
         picture=picture(found),
@@ -80,7 +82,7 @@ def page(found: Results) -> str:
         scripts=scripts,
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         megabytes=f"{sum(len(script) for script in scripts) / 1e6:.1f}",
-        lost=_lost(found),
+        reasons=grouped(found),
     )
 
 
@@ -99,10 +101,9 @@ def _digest(script: str) -> str:
 def references(found: Results) -> dict[str, str]:
     """Task → the parent that retention is measured against: the niche's own, or the policy's reference."""
     study = found.trial.study
-    named = {task.name: task.parent or "" for task in study.tasks if task.kind.startswith(NICHE)}
-    for checks in found.trial.checks.values():
-        named |= {one.task: one.reference for one in checks}
-    return named
+    if not study.evidence:
+        return {}
+    return {task.name: reference_of(study, task, found.trial.policy) for task in study.tasks}
 
 
 def heat_map(found: Results) -> list[tuple[Row, list[tuple[Task, Cell]]]]:
@@ -142,10 +143,27 @@ def winners_curse(found: Results) -> Curse | None:
     return Curse(scores, math.fsum(gaps) / len(gaps), winner, promised - (winner.mean or 0.0))
 
 
-def _lost(found: Results) -> list[tuple[Row, list[Check]]]:
-    """Evaluated subjects that lost a skill, with the checks that say so; the best mean first."""
-    rows = [(row, [one for one in row.checks if one.state == "lost"]) for row in found.plotted]
-    return sorted(
-        ((row, lost) for row, lost in rows if lost),
-        key=lambda pair: (-(pair[0].mean or NONE.value), pair[0].id),
+def grouped(found: Results) -> list[tuple[str, list[Row]]]:
+    """The candidates by outcome, in the order of NAMES."""
+    groups = [
+        (name, [row for row in found.rows if row.outcome and row.outcome.name == name]) for name in NAMES
+    ]
+    return [(name, rows) for name, rows in groups if rows]
+
+
+def curse_in_words(curse: Curse) -> str:
+    """What the selection split promised, in two sentences."""
+    promised = "promised too much" if curse.winner_gap > 0 else "promised nothing that was not found"
+    return (
+        f"On average the candidates score {_more(curse.gap)} on the selection split than on the hidden one. "
+        f"The leader there, {curse.winner.label}, scores {_more(curse.winner_gap)}: "
+        f"a choice made on that split would have {promised}."
     )
+
+
+def _more(gap: float) -> str:
+    """'2 points more', '1 point less', 'no more'."""
+    count = abs(round(100 * gap))
+    if count == 0:
+        return "no more"
+    return f"{count} point{'' if count == 1 else 's'} {'more' if gap > 0 else 'less'}"

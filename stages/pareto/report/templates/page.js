@@ -22,6 +22,7 @@
       domainColor: variable("grid"), tickColor: variable("grid"), labelFontSize: 12, titleFontSize: 12,
       titleFontWeight: "normal", titlePadding: 10,
     },
+    axisY: { labelLimit: innerWidth < 560 ? 124 : 190 },
     view: { stroke: "transparent" },
   });
 
