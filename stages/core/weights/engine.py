@@ -5,9 +5,8 @@ rounded.
 Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes.
 """
 
-from collections import deque
+import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,19 +16,20 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from stages.core.errors import BadCheckpoint, LabError, Unmergeable
+from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
 from stages.core.weights import arithmetic, masks
+from stages.core.weights.inputs import Inputs, Manifests
 from stages.core.weights.method import Slice, number
-from stages.core.weights.numerics import BLOCK, LEAF, mask_key
-from stages.core.weights.plan import Input, Job, Plan
+from stages.core.weights.numerics import BLOCK, mask_key
+from stages.core.weights.plan import Job, Plan
 from stages.core.weights.statistics import measure
-from stages.core.weights.verified import VerifiedFile
+from stages.core.weights.threads import Threads
 from stages.core.weights.writer import Writer
 
 T = TypeVar("T")
-Manifests = Mapping[str, Mapping[str, str]]
 Progress = Callable[[int, int], None]
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,11 @@ def execute(
     not load), Unmergeable where the arithmetic has no answer.
     """
     notes: dict[str, Json] = {}
-    with Writer(plan, output) as writer, _Inputs(plan, sources, manifests, block_elements) as inputs:
+    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
+        writer = stack.enter_context(Writer(plan, output, crew.output))
+        inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
         total, done = sum(job.end - job.start for job in plan.jobs), 0
-        for piece in _pieces(plan, inputs, threads, notes):
+        for piece in _pieces(plan, inputs, crew, notes):
             data = piece.data.view(torch.uint8).numpy().data
             writer.write(piece.job.file, data)
             done += len(data)
@@ -95,8 +97,10 @@ def merge_into(
     """
     targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
     notes: dict[str, Json] = {}
-    with torch.no_grad(), _Inputs(plan, sources, manifests, block_elements) as inputs:
-        for piece in _pieces(plan, inputs, threads, notes):
+    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
+        for piece in _pieces(plan, inputs, crew, notes):
             if piece.job.name in targets:
                 targets[piece.job.name][piece.start : piece.start + piece.data.numel()] = piece.data
         inputs.finish()
@@ -115,8 +119,9 @@ def stream(
 
     Input digests are known to match only when the iterator is exhausted; without manifests, never.
     """
-    with _Inputs(plan, sources, manifests, block_elements) as inputs:
-        pieces = _pieces(plan, inputs, threads, {})
+    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
+        inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
+        pieces = _pieces(plan, inputs, crew, {})
         for job in plan.jobs:
             whole = torch.empty(job.elements, dtype=getattr(torch, job.dtype))
             for start in range(0, job.elements, block_elements):
@@ -125,92 +130,47 @@ def stream(
         inputs.finish()
 
 
-class _Inputs:
-    """The open input files of a plan, read in blocks. Closed on leaving the `with`."""
-
-    def __init__(
-        self, plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, block_elements: int
-    ) -> None:
-        if block_elements < LEAF or block_elements % LEAF:
-            raise LabError(f"block_elements: expected a multiple of {LEAF}, got {block_elements}")
-        self.block_elements = block_elements
-        self._inputs = plan.inputs
-        self._open: list[dict[str, VerifiedFile]] = []
-        for given in plan.inputs:
-            digests = None if manifests is None else _digests(given, manifests)
-            self._open.append({})
-            for name, spec in given.files.items():
-                expected = None if digests is None else digests[name]
-                pieces = self._ranges(given, name)
-                self._open[-1][name] = VerifiedFile(sources[given.digest] / name, spec, pieces, expected)
-
-    def read(self, place: int, name: str, start: int, *, again: bool) -> Tensor:
-        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type."""
-        spec = self._inputs[place].tensors[name]
-        size = (spec.end - spec.start) // spec.elements
-        first = spec.start + start * size
-        last = min(spec.end, first + self.block_elements * size)
-        data = self._open[place][spec.file].read(first, last, again=again)
-        return data.view(getattr(torch, spec.dtype))
-
-    def finish(self) -> None:
-        """Raise BadCheckpoint unless every file has the digest of its manifest."""
-        for file in self._files():
-            file.finish()
-
-    def _files(self) -> Iterator[VerifiedFile]:
-        return (file for files in self._open for file in files.values())
-
-    def _ranges(self, given: Input, file: str) -> Iterator[tuple[int, int]]:
-        for spec in given.tensors.values():
-            if spec.file == file and spec.elements:
-                step = self.block_elements * ((spec.end - spec.start) // spec.elements)
-                for start in range(spec.start, spec.end, step):
-                    yield start, min(spec.end, start + step)
-
-    def __enter__(self) -> "_Inputs":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in self._files():
-            file.close()
-
-
 class _Tensor:
     """One tensor under way: runs functions over its slices, in order, as often as wanted."""
 
-    def __init__(self, plan: Plan, job: Job, inputs: _Inputs, pool: ThreadPoolExecutor | None) -> None:
-        self._plan, self._job, self._inputs, self._pool = plan, job, inputs, pool
+    def __init__(self, plan: Plan, job: Job, inputs: Inputs, crew: Threads) -> None:
+        self._plan, self._job, self._inputs, self._crew = plan, job, inputs, crew
         self._again = plan.rereads(job)
         self._held: list[tuple[int, list[Tensor]]] | None = None
         if plan.needed and not self._again:
             self._held = list(self._raw())
 
-    def each(self, function: Callable[[Slice], T]) -> Iterator[T]:
-        """One pass: function of every slice, without the base."""
-        return self.each_with_base(lambda given, _: function(given))
+    def each(self, function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
+        """One pass: function of every slice, without the base; of one element in `stride` (unmasked)."""
+
+        def run(start: int, raw: list[Tensor]) -> T:
+            return function(self._widened(start, [block[::stride] for block in raw])[0])
+
+        return self._crew.ordered(partial(run, *block) for block in self._blocks())
 
     def each_with_base(self, function: Callable[[Slice, Tensor | None], T]) -> Iterator[T]:
         """One pass: function of every slice and of the base there, float32 (None in weight space)."""
-        blocks = self._raw() if self._held is None else self._held
-        return _ordered(self._pool, (partial(self._run, function, *raw) for raw in blocks))
 
-    def _run(self, function: Callable[[Slice, Tensor | None], T], start: int, raw: list[Tensor]) -> T:
-        return function(*self._widened(start, raw))
+        def run(start: int, raw: list[Tensor]) -> T:
+            return function(*self._widened(start, raw))
+
+        return self._crew.ordered(partial(run, *block) for block in self._blocks())
+
+    def _blocks(self) -> Iterable[tuple[int, list[Tensor]]]:
+        return self._raw() if self._held is None else self._held
 
     def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
         for start in range(0, self._job.elements, self._inputs.block_elements):
             yield start, [self._read(place, start) for place in range(len(self._plan.inputs))]
 
     def _read(self, place: int, start: int) -> Tensor:
-        return self._inputs.read(place, self._job.name, start, again=self._again)
+        block = self._inputs.read(place, self._job.name, start, again=self._again)
+        arithmetic.check_finite(block, self._plan.inputs[place].role)
+        return block
 
     def _widened(self, start: int, raw: list[Tensor]) -> tuple[Slice, Tensor | None]:
         plan = self._plan
-        wide = []
-        for block, given in zip(raw, plan.inputs, strict=True):
-            arithmetic.check_finite(block, given.role)
-            wide.append(block.to(torch.float32))
+        wide = [block.to(torch.float32) for block in raw]
         base = wide.pop(0) if plan.method.space == "delta" else None
         tensors = wide if base is None else [parent - base for parent in wide]
         kept = []
@@ -222,18 +182,17 @@ class _Tensor:
         return Slice(tensors, kept, start), base
 
 
-def _pieces(plan: Plan, inputs: _Inputs, threads: int, notes: dict[str, Json]) -> Iterator[Piece]:
+def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -> Iterator[Piece]:
     """Every block of the output, in order; notes are added as tensors are begun."""
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
-        for job in plan.jobs:
-            try:
-                if job.action == "copy":
-                    yield from _copied(plan, job, inputs)
-                elif job.elements:
-                    yield from _merged(plan, job, _Tensor(plan, job, inputs, pool), notes)
-            except Unmergeable as problem:
-                raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
+    _keep_freed_memory()
+    for job in plan.jobs:
+        try:
+            if job.action == "copy":
+                yield from _copied(plan, job, inputs)
+            elif job.elements:
+                yield from _merged(plan, job, _Tensor(plan, job, inputs, crew), notes)
+        except Unmergeable as problem:
+            raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
 
 
 def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
@@ -253,7 +212,7 @@ def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> It
     return tensor.each_with_base(block)
 
 
-def _copied(plan: Plan, job: Job, inputs: _Inputs) -> Iterator[Piece]:
+def _copied(plan: Plan, job: Job, inputs: Inputs) -> Iterator[Piece]:
     """The tensor of the first parent. Raises Unmergeable if another parent's differs in any byte."""
     places = range(len(plan.inputs) - len(plan.recipe.parents), len(plan.inputs))
     for start in range(0, job.elements, inputs.block_elements):
@@ -263,32 +222,20 @@ def _copied(plan: Plan, job: Job, inputs: _Inputs) -> Iterator[Piece]:
         yield Piece(job, start, first)
 
 
-def _ordered(pool: ThreadPoolExecutor | None, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Results of tasks in their order, worked out by the pool a few ahead; one by one without a pool."""
-    if pool is None:
-        for task in tasks:
-            yield task()
-        return
-    ahead: deque[Future[T]] = deque()
-    try:
-        for task in tasks:
-            ahead.append(pool.submit(task))
-            if len(ahead) > 2 * pool._max_workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        for future in ahead:
-            future.cancel()
+def _one_torch_thread() -> None:
+    """Keep torch from starting threads of its own below each of ours."""
+    torch.set_num_threads(1)
 
 
-def _digests(given: Input, manifests: Manifests) -> Mapping[str, str]:
-    """The manifest of an input. Raises BadCheckpoint if it does not name every file that will be read."""
-    digests = manifests.get(given.digest, {})
-    missing = sorted(given.files.keys() - digests.keys())
-    if missing:
-        raise BadCheckpoint("manifest-incomplete", f"the manifest of {given.role} lacks {missing}.")
-    return digests
+def _keep_freed_memory() -> None:
+    """Ask the C library to reuse freed blocks instead of returning each to the kernel, where it can be asked.
+
+    Blocks of a megabyte come and go a thousand times a second; mapping them anew doubled the time of TIES.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, 1 << 28)
+        mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
 def _target(job: Job, tensor: Tensor) -> Tensor:

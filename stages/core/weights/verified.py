@@ -9,25 +9,33 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from stages.core.errors import BadCheckpoint
 from stages.core.weights.reader import FileSpec, fill, open_file
+from stages.core.weights.threads import OrderedSha256
 
 
 class VerifiedFile:
     """One input file, open for reading in pieces fixed beforehand.
 
     spec: what the plan knows of it. pieces: disjoint (start, end) byte ranges that cover all after the head.
-    sha256: what the whole file must hash to; None leaves it unverified.
+    sha256: what the whole file must hash to; None leaves it unverified. lane: see threads.py.
     Raises BadCheckpoint (`file-altered`) when the head is not the one planned with.
     """
 
     def __init__(
-        self, path: Path, spec: FileSpec, pieces: Iterable[tuple[int, int]], sha256: str | None
+        self,
+        path: Path,
+        spec: FileSpec,
+        pieces: Iterable[tuple[int, int]],
+        sha256: str | None,
+        lane: ThreadPoolExecutor | None = None,
     ) -> None:
         self.path = path
         self._expected = sha256
@@ -36,9 +44,11 @@ class VerifiedFile:
         self._handle = open_file(path)
         size = os.fstat(self._handle).st_size
         head = self._load(0, spec.head_bytes) if size == spec.bytes else None
-        self._digest = hashlib.sha256(b"" if head is None else head.numpy().data)
-        if self._digest.hexdigest() != spec.head_sha256 or size != spec.bytes:
+        self._digest = OrderedSha256(lane)
+        if head is None or hashlib.sha256(head.numpy().data).hexdigest() != spec.head_sha256:
+            self.close()
             self._altered("its header is not the one planned with")
+        self._digest.update(head.numpy().data)
 
     def read(self, start: int, end: int, *, again: bool = False) -> Tensor:
         """uint8 [end - start]: one of the pieces. again: it will be asked for once more.
@@ -82,7 +92,7 @@ class VerifiedFile:
         fill(self._handle, piece.numpy().data, start, self.path)
         return piece
 
-    def _altered(self, how: str) -> None:
+    def _altered(self, how: str) -> NoReturn:
         raise BadCheckpoint(
             "file-altered", f"{self.path} is not what its manifest says: {how}. Restore or acquire it again."
         )

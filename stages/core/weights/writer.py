@@ -1,13 +1,14 @@
 """Output files: sizes known before, bytes in order, digests in the same pass."""
 
-import hashlib
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 from stages.core.errors import LabError
 from stages.core.weights.plan import Plan
+from stages.core.weights.threads import OrderedSha256
 
 
 def preallocate(plan: Plan, directory: Path) -> None:
@@ -39,11 +40,13 @@ class Writer:
     Tensor bytes are written and hashed in output order. Headers are hashed first, but written last.
     """
 
-    def __init__(self, plan: Plan, directory: Path) -> None:
+    def __init__(self, plan: Plan, directory: Path, lane: ThreadPoolExecutor | None = None) -> None:
         self._texts = plan.texts
         self._sizes = plan.files
         self._handles: dict[str, int] = {}
-        self._digests = {name: hashlib.sha256(text) for name, text in plan.texts.items()}
+        self._digests = {name: OrderedSha256(lane) for name in plan.texts}
+        for name, text in plan.texts.items():
+            self._digests[name].update(memoryview(text))
         self._ends = {name: len(text) for name, text in plan.texts.items()}
         for name, size in plan.files.items():
             try:
@@ -56,7 +59,7 @@ class Writer:
                 raise LabError(f"{directory / name} was not made for this plan: expected {size} bytes")
 
     def write(self, file: str, data: memoryview) -> None:
-        """Append `data` (bytes) to the tensors of `file`."""
+        """Append `data` (bytes) to the tensors of `file`; the buffer must not be changed afterwards."""
         self._digests[file].update(data)
         self._put(file, data, self._ends[file])
         self._ends[file] += len(data)

@@ -30,7 +30,7 @@ def apply(name: str, tensors: Sequence[Tensor], kept: Sequence[Tensor] = (), **g
     whole = Slice(tensors, kept or ([torch.ones_like(tensors[0])] * len(tensors) if method.mask else ()), 0)
     seen: dict[str, tuple[float, ...]] = {}
     for need in method.needed(options):
-        each = lambda function: iter([function(whole)])  # noqa: E731 - a generic local function has no annotation
+        each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
         seen.update(measure(need, options, each, len(tensors), tensors[0].numel()))
     settled, _ = method.settle(method.coefficients(options), seen)
     return method.block(whole, settled, seen)
@@ -65,7 +65,7 @@ def test_ties_by_hand() -> None:
 
 
 def test_ties_elections_differ() -> None:
-    """5 stands against -3 and -1. Halved, it loses the weighted sum; whole, it wins the sum; alone, the count."""
+    """5 stands against -3 and -1: halved it loses the weighted sum, whole it wins the sum, alone the count."""
     deltas = [numbers(5.0), numbers(-3.0), numbers(-1.0)]
     options = {"density": 1.0, "weights": (0.5, 1.0, 1.0)}
     assert apply("ties", deltas, election="sum_weighted", **options).tolist() == [-2.0]  # 2.5 - 4 < 0

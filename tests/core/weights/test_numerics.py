@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core.errors import Unmergeable
-from stages.core.weights import arithmetic, masks, numerics
+from stages.core.weights import arithmetic, masks, numerics, selection
 from stages.core.weights.method import Slice
 from stages.core.weights.selection import kept_magnitudes
 from tests.core.weights.family import counted
@@ -137,8 +137,8 @@ def test_rounding_up_to_infinity_is_an_overflow() -> None:
 
 
 def _selected(x: torch.Tensor, keep: int, block: int) -> torch.Tensor:
-    def each(function: Callable[[Slice], T]) -> Iterator[T]:
-        return (function(Slice([x[i : i + block]], [], i)) for i in range(0, x.numel(), block))
+    def each(function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
+        return (function(Slice([x[i : i + block : stride]], [], i)) for i in range(0, x.numel(), block))
 
     ((threshold, cut),) = kept_magnitudes(each, keep, 1)
     index = torch.arange(x.numel())
@@ -157,6 +157,24 @@ def test_selection_is_that_of_a_stable_sort(units: list[int], data: st.DataObjec
     order = np.argsort(-x.abs().numpy(), kind="stable")[:keep]
     for block in (1, 7, 64):
         assert _selected(x, keep, block).nonzero().flatten().tolist() == sorted(order.tolist())
+
+
+@pytest.mark.parametrize("keep", [1, 4_000, 6_250, 50_000, 99_999, 100_000])
+@pytest.mark.parametrize("sampled", [0.0, 1e30])
+def test_selection_is_exact_when_the_sample_misleads(keep: int, sampled: float) -> None:
+    """One element in sixteen is sampled: here those alone are zero, or huge."""
+    x = torch.from_numpy(counted(11, 100_000).astype(np.float32))
+    x[:: selection.STRIDE] = sampled
+    order = np.argsort(-x.abs().numpy(), kind="stable")[:keep]
+    assert _selected(x, keep, 1 << 14).nonzero().flatten().tolist() == sorted(order.tolist())
+
+
+@pytest.mark.parametrize("keep", [1, 4_000, 50_000, 100_000])
+def test_selection_is_exact_when_a_bracket_holds_too_many(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "COLLECTED", 10)
+    x = torch.from_numpy(np.round(counted(11, 100_000) * 20).astype(np.float32))
+    order = np.argsort(-x.abs().numpy(), kind="stable")[:keep]
+    assert _selected(x, keep, 1 << 14).nonzero().flatten().tolist() == sorted(order.tolist())
 
 
 @pytest.mark.parametrize("keep", [1, 2, 1000, 49_999, 99_998, 100_000])

@@ -1,0 +1,83 @@
+"""The input files of a plan, read block by block and verified as they are read."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from stages.core.errors import BadCheckpoint, LabError
+from stages.core.weights.numerics import LEAF
+from stages.core.weights.plan import Input, Plan
+from stages.core.weights.threads import Threads
+from stages.core.weights.verified import VerifiedFile
+
+Manifests: TypeAlias = Mapping[str, Mapping[str, str]]  # input digest -> file -> sha256
+
+
+class Inputs:
+    """The open input files of a plan, read in blocks. Closed on leaving the `with`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sources: Mapping[str, Path],
+        manifests: Manifests | None,
+        block_elements: int,
+        crew: Threads,
+    ) -> None:
+        if block_elements < LEAF or block_elements % LEAF:
+            raise LabError(f"block_elements: expected a multiple of {LEAF}, got {block_elements}")
+        self.block_elements = block_elements
+        self._inputs = plan.inputs
+        self._open: list[dict[str, VerifiedFile]] = []
+        for given, lane in zip(plan.inputs, crew.inputs, strict=True):
+            digests = None if manifests is None else _digests(given, manifests)
+            self._open.append({})
+            for name, spec in given.files.items():
+                expected = None if digests is None else digests[name]
+                pieces = self._ranges(given, name)
+                self._open[-1][name] = VerifiedFile(
+                    sources[given.digest] / name, spec, pieces, expected, lane
+                )
+
+    def read(self, place: int, name: str, start: int, *, again: bool) -> Tensor:
+        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type."""
+        spec = self._inputs[place].tensors[name]
+        size = (spec.end - spec.start) // spec.elements
+        first = spec.start + start * size
+        last = min(spec.end, first + self.block_elements * size)
+        data = self._open[place][spec.file].read(first, last, again=again)
+        return data.view(getattr(torch, spec.dtype))
+
+    def finish(self) -> None:
+        """Raise BadCheckpoint unless every file has the digest of its manifest."""
+        for file in self._files():
+            file.finish()
+
+    def _files(self) -> Iterator[VerifiedFile]:
+        return (file for files in self._open for file in files.values())
+
+    def _ranges(self, given: Input, file: str) -> Iterator[tuple[int, int]]:
+        for spec in given.tensors.values():
+            if spec.file == file and spec.elements:
+                step = self.block_elements * ((spec.end - spec.start) // spec.elements)
+                for start in range(spec.start, spec.end, step):
+                    yield start, min(spec.end, start + step)
+
+    def __enter__(self) -> "Inputs":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files():
+            file.close()
+
+
+def _digests(given: Input, manifests: Manifests) -> Mapping[str, str]:
+    """The manifest of an input. Raises BadCheckpoint if it does not name every file that will be read."""
+    digests = manifests.get(given.digest, {})
+    missing = sorted(given.files.keys() - digests.keys())
+    if missing:
+        raise BadCheckpoint("manifest-incomplete", f"the manifest of {given.role} lacks {missing}.")
+    return digests

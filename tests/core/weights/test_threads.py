@@ -1,0 +1,59 @@
+"""Order is kept whatever runs beside what."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from stages.core.weights.threads import OrderedSha256, Threads
+
+
+def slow_first(place: int) -> int:
+    """The place, later the earlier it is."""
+    time.sleep(0.02 / (1 + place))
+    return place
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_the_order_of_the_tasks(threads: int) -> None:
+    with Threads(threads, 0) as crew:
+        assert list(crew.ordered(partial(slow_first, place) for place in range(20))) == list(range(20))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tasks_are_begun_a_bounded_number_ahead(threads: int) -> None:
+    begun = []
+
+    def tasks() -> Iterator[Callable[[], int]]:
+        for place in range(100):
+            begun.append(place)
+            yield partial(slow_first, place)
+
+    with Threads(threads, 0) as crew:
+        results = crew.ordered(tasks())
+        next(results)
+        assert len(begun) <= 1 + crew.ahead
+        results.close()
+
+
+def test_an_error_in_a_task_is_raised_where_its_result_is_wanted() -> None:
+    def broken() -> int:
+        raise ValueError("here")
+
+    with Threads(2, 0) as crew:
+        results = crew.ordered([partial(slow_first, 1), broken])
+        assert next(results) == 1
+        with pytest.raises(ValueError, match="here"):
+            next(results)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_digest_is_that_of_the_buffers_in_order(threads: int) -> None:
+    buffers = [bytes([place]) * (1 << 16) for place in range(30)]
+    with Threads(threads, 1) as crew:
+        digest = OrderedSha256(crew.inputs[0])
+        for buffer in buffers:
+            digest.update(memoryview(buffer))
+        assert digest.hexdigest() == hashlib.sha256(b"".join(buffers)).hexdigest()
