@@ -20,6 +20,8 @@ import hashlib
 import struct
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
+from stages.core.errors import Unmergeable
+
 NUMERICS = 1
 LEAF = 1 << 16  # elements of one reduction leaf; block sizes are multiples of it
 BLOCK = 1 << 18  # elements merged at a time: measured best of 2^16 to 2^21 here, and no part of identity
@@ -28,8 +30,11 @@ ARC = Context(prec=60, rounding=ROUND_HALF_EVEN)  # 40 digits more than the floa
 
 
 def float32(value: float) -> float:
-    """`value` rounded to the nearest float32 (ties to even). Raises OverflowError beyond its range."""
-    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    """`value` rounded to the nearest float32 (ties to even). Raises Unmergeable beyond its range."""
+    try:
+        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError as problem:
+        raise Unmergeable(f"a coefficient of {value:g} is beyond float32") from problem
     return rounded
 
 

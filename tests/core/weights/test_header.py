@@ -1,5 +1,6 @@
 """Hostile and broken headers are refused by code; ours are read by the library."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 import safetensors
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from stages.core.errors import BadCheckpoint
@@ -119,6 +122,28 @@ def test_overlaps_holes_and_leftovers_are_refused() -> None:
 def test_what_is_no_safetensors_file_is_told_by_its_first_bytes(first: bytes, size: int, code: str) -> None:
     with pytest.raises(BadCheckpoint, match=rf"^\[{code}\] file "):
         header.length(first, "file", size)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=64), st.integers(0, 200))
+def test_no_bytes_raise_anything_but_our_refusal(text: bytes, data_bytes: int) -> None:
+    with contextlib.suppress(BadCheckpoint):
+        parse(text, data_bytes)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["dtype", "shape", "data_offsets", "extra", "__metadata__", "w"]), JSON)
+def test_no_json_raises_anything_but_our_refusal(key: str, value: Any) -> None:
+    tree = {"w": {**GOOD, key: value}} if key not in ("__metadata__", "w") else {"w": GOOD, key: value}
+    with contextlib.suppress(BadCheckpoint):
+        parse(json.dumps(tree).encode())
 
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_ties_by_hand() -> None:
 
 
 def test_ties_elections_differ() -> None:
-    """5 stands against -3 and -1: halved it loses the weighted sum, whole it wins the sum, alone the count."""
+    """5 stands against -3 and -1: halved it loses the weighted sum, whole it wins the sum."""
     deltas = [numbers(5.0), numbers(-3.0), numbers(-1.0)]
     options = {"density": 1.0, "weights": (0.5, 1.0, 1.0)}
     assert apply("ties", deltas, election="sum_weighted", **options).tolist() == [-2.0]  # 2.5 - 4 < 0

@@ -28,6 +28,11 @@ def test_float32_rounds_to_nearest_even() -> None:
     assert numerics.float32(0.1) == float(np.float32(0.1))
 
 
+def test_a_coefficient_beyond_float32_is_refused() -> None:
+    with pytest.raises(Unmergeable, match=r"a coefficient of 1e\+39 is beyond float32"):
+        numerics.float32(1e39)
+
+
 @pytest.mark.parametrize("value", [1.0, 0.1, 2.0**-126, 2.0**-149, 3.4e38])
 def test_float32_below_is_the_neighbour_towards_zero(value: float) -> None:
     single = np.float32(value)
