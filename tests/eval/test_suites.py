@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages.compose import compose
 from stages.conf import Suite
 from stages.core.errors import BadRequest
 from stages.core.scoring.skills import SKILLS
@@ -19,7 +20,7 @@ def suite(**changed: object) -> Suite:
 
 @pytest.mark.parametrize("name", ["shipped", "smoke"])
 def test_the_suites_of_the_repository_cover_every_skill_with_its_kind(name: str) -> None:
-    found = Suite.model_validate(yaml.safe_load((ROOT / f"conf/suite/{name}.yaml").read_text()))
+    found = Suite.model_validate(yaml.safe_load(compose(ROOT, [f"suite={name}"]).text)["suite"])
     assert [task.skill for task in plan(found).values()] == [skill.name for skill in SKILLS]
     niches = {task["kind"]: task["parent"] for task in describe(found).values() if task["parent"]}
     assert niches == {"niche:a": "pico-a", "niche:b": "pico-b"}
