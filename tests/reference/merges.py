@@ -1,8 +1,8 @@
 """The merge methods in float64 numpy: whole tensors at once, as close to the formulas as code can be.
 
 Readable and slow. Deltas are float64 differences; selection by magnitude looks at their float32 values, as
-the contract says. Masks come in as arrays: where they come from is no part of a method. Nothing here is shared
-with the engine.
+the contract says. Masks come in as arrays: where they come from is no part of a method. The engine shares
+nothing with it.
 """
 
 from collections.abc import Sequence

@@ -17,10 +17,10 @@ This module imports neither numpy nor torch, so that plans can be made without t
 
 Identity was shown (tests/core/weights/test_identity.py) on these, and is claimed on no other:
 
-| hardware | torch 2.13.0 kernels | numpy 2.4 kernels | by |
+| hardware | torch 2.13.0 kernels | numpy 2.4 kernels | of |
 |---|---|---|---|
-| AMD EPYC (Zen 4), x86-64 | default, AVX2, AVX-512 | X86_V2, AVX-512 | every method, 3 x 3 input and output types |
-| the same | AVX-512 | AVX-512 | 1, 2 and 4 threads; blocks of 2^16, 3 * 2^16, 2^18; any shards; file or memory |
+| AMD EPYC (Zen 4), x86-64 | default, AVX2, AVX-512 | X86_V2, AVX-512 | every method and type |
+| the same | AVX-512 | AVX-512 | 1, 2, 4 threads; three block sizes; any shards; file or memory |
 """
 
 import hashlib
