@@ -34,6 +34,8 @@ err = Console(stderr=True, highlight=False)
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, e.g. method=ties budget=smoke")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Models = Annotated[list[str] | None, typer.Option(help="NAME=FOLDER: where a model of the recipe lies.")]
+Id = Annotated[str | None, typer.Option("--id", help="Name of the experiment; else the file's.")]
 
 
 @app.command()
@@ -140,6 +142,34 @@ def rebuild(
 
     with told():
         again(rebuilding.rebuild, candidates, every, as_json)
+
+
+@app.command()
+def merge(  # noqa: PLR0917 -- Typer passes them by name
+    recipe: Path,
+    folder: Annotated[Path, typer.Option("--out", help="The result: an empty folder, or a new one.")],
+    base_dir: Annotated[Path, typer.Option(help="What relative folders in the recipe start from.")] = Path(),
+    models: Models = None,
+    unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Allow parents without a card.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, from headers alone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge once, outside the pipeline, as RECIPE says (ours or mergekit's YAML); never a candidate."""
+    from stages.merge.by_hand import run as by_hand
+
+    with told():
+        found = by_hand(recipe, folder, base_dir, models or [], unreviewed=unreviewed, dry_run=dry_run)
+        print_json(found.to_json()) if as_json else out.print(found.text(), markup=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_recipe(recipe: Path, identifier: Id = None, models: Models = None) -> None:
+    """Turn RECIPE (ours or mergekit's YAML) into conf/parents/ID.yaml and conf/experiment/ID.yaml."""
+    from stages.merge.experiment_file import run as write
+
+    with told():
+        written = write(repository(), recipe, identifier, models or [], check=requested)
+        out.print(written.text(), markup=False, soft_wrap=True)
 
 
 def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> None:

@@ -24,26 +24,31 @@ BUILDER = "urn:mergelab:worker:1"
 
 @dataclass(frozen=True)
 class Material:
-    """One input artifact: its configured id, its role ("base" or "parent"), and what was known of it."""
+    """One input artifact: its configured id, its role ("base" or "parent"), and what was known of it.
+
+    card_sha256: None for a material without a card. Such a one is not reviewed: nobody has stated its
+    licence and restrictions, and what is made of it can never become a candidate.
+    """
 
     id: str
     role: str
     digest: str
     files: Mapping[str, str]  # name → sha256
     licence: str
-    card_sha256: str
+    card_sha256: str | None
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether a card vouches for it."""
+        return self.card_sha256 is not None
 
     def to_json(self) -> Json:
-        """A SLSA resource descriptor; roles and licences are annotations."""
+        """A SLSA resource descriptor; roles and licences are annotations. `reviewed` is stated if false."""
+        known: Json = {"card_sha256": self.card_sha256} if self.reviewed else {"reviewed": False}
         return {
             "name": self.id,
             "digest": {"sha256": self.digest},
-            "annotations": {
-                "role": self.role,
-                "licence": self.licence,
-                "card_sha256": self.card_sha256,
-                "files": dict(self.files),
-            },
+            "annotations": {"role": self.role, "licence": self.licence, "files": dict(self.files), **known},
         }
 
 

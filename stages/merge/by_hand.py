@@ -1,0 +1,278 @@
+"""One merge outside the pipeline: the same plan, worker, engine and lineage, into a folder of the user's.
+
+    read = recipe_file.load(Path("ties.yaml"), recipe_file.folders(Path.cwd(), []))
+    print(survey(read, out, unreviewed=False).text())              # headers alone; nothing is written
+    print(merge(read, out, unreviewed=False, report=report).text())
+
+No eligibility stage has judged the parents and no gate sees the result, so it is never a candidate: it is
+refused a place under data/, and its lineage says that it was made by hand and which parents have no card.
+The same recipe gives the same bytes in every file but run.json.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from stages.core.errors import BadRequest, LabError
+from stages.core.progress import Report, narrate
+from stages.core.records import card as cards
+from stages.core.records import lineage as lineages
+from stages.core.records import manifest as manifests
+from stages.core.records.canonical import Json, read_json, write_json
+from stages.core.records.files import publish, sha256_file, write_text
+from stages.core.records.lineage import Lineage, Material, Proposal
+from stages.core.records.manifest import Manifest
+from stages.core.records.recipe import Recipe
+from stages.core.sandbox.levels import Isolation
+from stages.core.sandbox.limits import Limits
+from stages.core.weights import plan as plans
+from stages.core.weights import registry
+from stages.core.weights.numerics import NUMERICS
+from stages.core.weights.plan import Plan
+from stages.core.weights.reader import Checkpoint
+from stages.merge import hand_card, hand_family, recipe_file
+from stages.merge.build import BUILT, Parent, Workshop, build, environment
+from stages.merge.recipe_file import RecipeFile
+
+CONSTRAINTS: Final = Path(__file__).resolve().parents[2] / "constraints.txt"
+ISOLATION: Final = Isolation("L2", "L2")  # one level on all machines, so that the lineage is one too
+SECONDS_PER_BYTE: Final = 1e-7  # of a worker, at the least: 10 MB/s, a slow disk under load
+PROGRESS_STEPS: Final = 20  # one line each where there is no terminal
+PROCEDURE: Final = "by hand"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A merge worked out from headers alone. provisional: ids hold names instead of digests not yet taken."""
+
+    recipe: Recipe
+    plan: Plan
+    provisional: bool
+    unreviewed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """One JSON document, the whole plan in it."""
+        return {
+            "id": self.recipe.id,
+            "recipe": self.recipe.to_json(),
+            "provisional": self.provisional,
+            "unreviewed": list(self.unreviewed),
+            "notes": list(self.notes),
+            "plan": self.plan.describe(),
+        }
+
+    def text(self) -> str:
+        """The plan for people."""
+        plan = self.plan
+        lines = [
+            f"{self.recipe.id}  {self.recipe.method}" + ("  (provisional id)" if self.provisional else ""),
+            *(f"  {name}  {value}" for name, value in self.recipe.parameters.items()),
+            f"  output  {self.recipe.output_dtype}, {len(plan.jobs)} tensors in {len(plan.files)} files",
+            f"  reads {plan.bytes_read} bytes, writes {plan.bytes_written}, memory about {plan.peak_bytes}",
+            *_remarks(self.unreviewed, self.notes),
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished merge. folder: where it lies."""
+
+    recipe: Recipe
+    folder: Path
+    artifact: Manifest
+    unreviewed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """One JSON document."""
+        return {
+            "id": self.recipe.id,
+            "folder": str(self.folder),
+            "artifact": self.artifact.digest,
+            "files": {name: record.sha256 for name, record in self.artifact.files.items()},
+            "bytes": sum(record.bytes for record in self.artifact.files.values()),
+            "unreviewed": list(self.unreviewed),
+            "notes": list(self.notes),
+        }
+
+    def text(self) -> str:
+        """The result for people."""
+        lines = [f"{self.recipe.id}  {self.recipe.method}  {self.folder}"]
+        lines += [f"  {name}  sha256 {record.sha256}" for name, record in self.artifact.files.items()]
+        return "\n".join([*lines, *_remarks(self.unreviewed, self.notes)])
+
+
+def run(
+    recipe: Path, out: Path, base_dir: Path, models: Sequence[str], *, unreviewed: bool, dry_run: bool
+) -> Survey | Made:
+    """What `mergelab merge` does: read `recipe`, then survey it or merge it, with progress on stderr.
+
+    base_dir, models: as recipe_file.folders takes them.
+    """
+    read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
+    if dry_run:
+        return survey(read, out, unreviewed=unreviewed)
+    with narrate("percent merged") as report:
+        return merge(read, out, unreviewed=unreviewed, report=report)
+
+
+def survey(read: RecipeFile, out: Path, *, unreviewed: bool) -> Survey:
+    """What `merge` would do and cost; no weight is read and nothing is written.
+
+    Raises LabError as `merge` does, for everything that headers, cards and configurations show.
+    """
+    _free(out)
+    lacking = hand_family.unreviewed(read, allowed=unreviewed)
+    family = [hand_family.provisional(one, role) for one, role in hand_family.roles(read)]
+    hand_family.check_alike(family)
+    recipe = _recipe(read, family)
+    plan = plans.plan(recipe, {parent.digest: parent.folder for parent in family})
+    return Survey(recipe, plan, bool(lacking), lacking, read.notes)
+
+
+def merge(read: RecipeFile, out: Path, *, unreviewed: bool, report: Report) -> Made:
+    """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
+
+    unreviewed: take parents without a card, their digests computed now. report: called in 20 steps.
+    Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
+    Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
+    """
+    planned = survey(read, out, unreviewed=unreviewed)
+    out = out.resolve()
+    family = tuple(hand_family.acquired(one, role) for one, role in hand_family.roles(read))
+    recipe = _recipe(read, family)
+    moved = planned.plan.bytes_read + planned.plan.bytes_written
+    limits = Limits()
+    workshop = Workshop(
+        family=family,
+        isolation=ISOLATION,
+        limits=replace(
+            limits,
+            wall_seconds=limits.wall_seconds + moved * SECONDS_PER_BYTE,
+            cpu_seconds=limits.cpu_seconds + int(moved * SECONDS_PER_BYTE),
+        ),
+        environment=environment(CONSTRAINTS),
+    )
+    with _draft(out) as draft:
+        run = build(recipe, workshop, draft, _in_steps(report))
+        lineage = _lineage(read, recipe, workshop, draft)
+        (draft / BUILT).unlink()
+        write_json(draft / lineages.NAME, lineage.to_json())
+        write_text(draft / hand_card.NAME, hand_card.hand_card(lineage))
+        write_json(draft / "run.json", run)
+    return Made(recipe, out, lineage.artifact, planned.unreviewed, read.notes)
+
+
+def _recipe(read: RecipeFile, family: Sequence[Parent]) -> Recipe:
+    """The recipe by digests. A base is named if the method subtracts it, or if it carries the tokenizer."""
+    method = registry.get(read.method)
+    digests = {parent.folder: parent.digest for parent in family}
+    parents = tuple(digests[one.folder] for one in read.parents)
+    base = digests[read.base.folder] if read.base else None
+    if method.space == "weight" and base == parents[0]:
+        base = None  # what it would carry over comes from the first parent anyway: one merge, one id
+    return Recipe(
+        method=method.name,
+        method_version=method.version,
+        base=base,
+        parents=parents,
+        parameters=read.parameters,
+        seed=read.seed if method.mask else 0,
+        output_dtype=read.output_dtype or _dtype(family[0].folder),
+        numerics=NUMERICS,
+    )
+
+
+def _dtype(folder: Path) -> str:
+    """The one floating type of a checkpoint. Raises BadRequest if it holds several: somebody must choose."""
+    held = [spec.dtype for spec in Checkpoint(folder).tensors.values()]
+    floats = sorted(dict.fromkeys(name for name in held if name in plans.FLOATS))
+    if len(floats) != 1:
+        found = ", ".join(floats) or "no type that can be merged"
+        raise BadRequest([f"output_dtype: missing, and {folder.name} holds {found}. State it in the recipe"])
+    return floats[0]
+
+
+def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) -> Lineage:
+    built = read_json(draft / BUILT)
+    return Lineage(
+        recipe=recipe,
+        artifact=manifests.load(draft),
+        materials=[_material(parent) for parent in workshop.sources(recipe).values()],
+        proposal=Proposal(PROCEDURE, 0, f"{recipe.method}, written by hand"),
+        arithmetic=built["arithmetic"],
+        isolation=built["isolation"],
+        environment=built["environment"],
+        search={
+            "name": PROCEDURE,
+            "version": 1,
+            "recipe_file": {"dialect": read.dialect, "sha256": read.sha256, "notes": list(read.notes)},
+        },
+    )
+
+
+def _material(parent: Parent) -> Material:
+    return Material(
+        id=parent.id,
+        role=parent.role,
+        digest=parent.digest,
+        files={name: record.sha256 for name, record in parent.manifest.files.items()},
+        licence=parent.card["licence"]["weights"] if parent.card else "unknown",
+        card_sha256=sha256_file(parent.folder / cards.NAME) if parent.card else None,
+    )
+
+
+def _free(out: Path) -> None:
+    """Raises LabError unless `out` can become the result: empty or absent, and no output of the pipeline."""
+    target = out.resolve()
+    for folder in (target, *target.parents):
+        if folder.name == "data" and (folder.parent / "dvc.yaml").is_file():
+            raise LabError(f"{out} lies in data/, which only the pipeline writes. Choose a folder elsewhere.")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise LabError(f"{out} is a file or a link: expected an empty folder or none. Choose another --out.")
+    if out.is_dir() and any(out.iterdir()):
+        raise LabError(f"{out} is not empty: nothing is overwritten. Remove it, or choose another --out.")
+
+
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out`, renamed to it on success and removed otherwise; dead ones are swept."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{out.name}.draft-"
+    for left in out.parent.glob(f"{prefix}*"):
+        if not Path("/proc", left.name.removeprefix(prefix)).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    draft = out.with_name(f"{prefix}{os.getpid()}")
+    draft.mkdir()
+    try:
+        yield draft
+        _free(out)  # again: a merge takes a while, and `publish` would remove what came there meanwhile
+        publish(draft, out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _in_steps(report: Report) -> Callable[[int, int], None]:
+    """Bytes as twentieths, each reported once."""
+    last = -1
+
+    def on_progress(done: int, total: int) -> None:
+        nonlocal last
+        step = PROGRESS_STEPS * done // max(total, 1)
+        if step > last:
+            last = step
+            report(step * (100 // PROGRESS_STEPS), 0, 100)
+
+    return on_progress
+
+
+def _remarks(unreviewed: Sequence[str], notes: Sequence[str]) -> list[str]:
+    return [f"  not reviewed: {name}, it has no card" for name in unreviewed] + [
+        f"  note: {note}" for note in notes
+    ]
