@@ -12,6 +12,7 @@ from stages.core.records.canonical import write_json
 from stages.core.records.files import write_text
 from stages.core.records.policy import Policy
 from stages.pareto.outcomes import trial
+from stages.pareto.report.layout import layout
 from stages.pareto.report.markdown import markdown
 from stages.pareto.report.page import page
 from stages.pareto.report.picture import picture
@@ -22,8 +23,10 @@ from stages.pareto.study import Experiment, load
 def run(experiment: Experiment, policy: Policy, data: Path, reports: Path) -> Results:
     """Judge what lies under `data` by `policy`, write the five files of `reports`, and return the results."""
     found = results(trial(load(data, experiment), policy))
-    write_text(reports / "front.svg", picture(found))
-    write_text(reports / "report.html", page(found))
+    placed = layout(found)
+    svg = picture(found, placed)
+    write_text(reports / "front.svg", svg)
+    write_text(reports / "report.html", page(found, placed, svg))
     write_text(reports / "report.md", markdown(found))
     write_json(reports / "front.json", plot_records(found))
     write_json(reports / "metrics.json", metrics(found))

@@ -207,7 +207,7 @@ def _rejected(found: Trial, name: str, rejecting: Sequence[Check]) -> Outcome:
     reasons = [_loss(one) for one in lost] + [_doubt(one) for one in rejecting if one.state == "unproven"]
     rank, of = found.rank[name], len(found.rank)
     stated = f"its mean score on the niches ranks {ordinal(rank)} of {of}"
-    remarkable = rank <= max(3, of // 4)
+    remarkable = 4 * rank <= max(4, of)  # the best, or among the best quarter
     reasons[0] += f"; rejected although {stated}" if remarkable else f"; {stated}"
     return Outcome(name, "rejected", "lost" if lost else "unproven", tuple(reasons))
 

@@ -101,13 +101,17 @@ def results(found: Trial) -> Results:
     line = staircase(single)
     rows = [_row(found, name, outcomes, places[name], name in line) for name in places]
     rows += [_unseen(one, outcomes) for one in found.study.candidates if one.id not in places]
-    order = {"base": 0, "parent": 1, "ensemble": 2, "candidate": 3}
-    rows.sort(key=lambda row: (order[row.kind], _descending(row) if row.kind == "candidate" else ()))
+    rows.sort(key=lambda row: _order(row, found.study.experiment.parents))
     return Results(found, answer(found, outcomes), outcomes, tuple(rows), _axes(found))
 
 
-def _descending(row: Row) -> tuple[bool, float, str]:
-    return row.headline is None, -row.headline.value if row.headline else 0.0, row.id
+def _order(row: Row, parents: Sequence[str]) -> tuple[int, float, str]:
+    """The base, the parents as requested, ensembles by id, candidates by headline; the unseen last."""
+    if row.kind == "candidate":
+        return (4, 0.0, row.id) if row.headline is None else (3, -row.headline.value, row.id)
+    if row.kind == "parent":
+        return 1, parents.index(row.id), row.id
+    return 0 if row.kind == "base" else 2, 0.0, row.id
 
 
 def _axes(found: Trial) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from stages.core.records.canonical import Json
 from stages.pareto.measure import Number
-from stages.pareto.report.layout import Axis, Frame, Point, frame_of, place_labels, points_of, segments
+from stages.pareto.report.layout import Axis, Frame, Layout, Point
 from stages.pareto.report.marks import MARKS
 from stages.pareto.results import NONE, Results, Row
 from stages.pareto.wording import percent, share, with_interval
@@ -24,10 +24,10 @@ NARROW_PIXELS = 560  # width under which names would lie on each other
 ROW_PIXELS = 26  # height of one line of the interval chart
 
 
-def front(found: Results) -> Json:
+def front(found: Results, placed: Layout) -> Json:
     """The Pareto plot: intervals, the front's line, every evaluated subject; names as in the picture."""
-    frame = frame_of(found.plotted)
-    data = pd.DataFrame([_point(point, frame) for point in points_of(found, frame)])
+    frame = placed.frame
+    data = pd.DataFrame([_point(point, frame) for point in placed.points])
     x, y = _axis(alt.X, "x:Q", found.axes[0], frame.across), _axis(alt.Y, "y:Q", found.axes[1], frame.up)
     intervals = alt.Chart(data).mark_rule(strokeWidth=1.5, clip=True).encode(
         stroke=_scale("stroke"), opacity=alt.Opacity("strength:Q", scale=None)
@@ -47,7 +47,7 @@ def front(found: Results) -> Json:
         line.encode(x=x, y=y, order="step:O"),
         marks,
         ring.encode(x=x, y=y),
-        *_names(found, frame, x, y),
+        *_names(placed, x, y),
     )
     return _finished(layers, height=FRONT_PIXELS, description=f"{found.axes[0]} against {found.axes[1]}")
 
@@ -57,9 +57,9 @@ def _axis(channel: Any, field: str, title: str, axis: Axis) -> Any:
     return channel(field, title=title, scale=scale, axis=alt.Axis(values=list(axis.ticks), format=".1f"))
 
 
-def _names(found: Results, frame: Frame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _names(placed: Layout, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """The picture's labels and their lines, at the same places; on a narrow screen the tooltips name them."""
-    labels = place_labels(points_of(found, frame), segments(found.line, frame))
+    frame, labels = placed.frame, placed.labels
     wide = alt.expr(f"width < {NARROW_PIXELS} ? 0 : 1")
     texts = [
         {

@@ -16,6 +16,7 @@ CHARACTER = 6.7  # mean advance of the 13-unit system font, for keeping labels a
 BLANK = 4  # least room between labels
 FRONT_COST = 0.4  # of covering the front's line, per unit of covering a mark
 NAMED_RANKS = 3  # merges of the highest mean scores are named, above all where they were rejected
+CROWD = 40  # with more points than these only the necessary names are written
 FREE = 60.0  # a label that may be left out is drawn under this cost
 
 
@@ -134,6 +135,22 @@ def _axis(values: Sequence[float], start: float, end: float) -> Axis:
     return Axis(low, 1.02, start, end, ticks[::-1])
 
 
+@dataclass(frozen=True)
+class Layout:
+    """One arrangement, shared by the picture and the chart, so that both look alike."""
+
+    frame: Frame
+    points: Sequence[Point]
+    labels: Sequence[Label]
+
+
+def layout(found: Results) -> Layout:
+    """Place every evaluated subject and its name."""
+    frame = frame_of(found.plotted)
+    points = points_of(found, frame)
+    return Layout(frame, points, place_labels(points, segments(found.line, frame)))
+
+
 def points_of(found: Results, frame: Frame) -> list[Point]:
     """Every evaluated subject at its place, in the order of the rows."""
     return [_point(row, frame, row.id == found.answer.subject) for row in found.plotted]
@@ -165,6 +182,8 @@ def place_labels(points: Sequence[Point], line: Sequence[Box]) -> list[Label]:
     covers least; a label that had to move away is tied to its point by a line. Several orders of placing are
     tried and the tidiest is kept. line: the front's segments.
     """
+    if len(points) > CROWD:
+        points = [point for point in points if point.must]
     orders = [
         sorted(points, key=_importance),
         sorted(points, key=lambda point: (not point.must, -point.x, point.row.id)),
@@ -185,18 +204,19 @@ def _arrange(points: Sequence[Point], line: Sequence[Box]) -> tuple[float, list[
     for point in points:
         others = [box for box in marks if box != _around_mark(point)]
         far = point.must or point.row.status == "rejected"
-        options = [*_beside(point), *(_around(point) if far else [])]
-        costs = [
-            _cost(option, marks, taken)
-            + _crossing(option, [*others, *taken])
-            + FRONT_COST * _covered(option, line)
-            for option in options
-        ]
-        cheapest = min(range(len(options)), key=lambda place: (costs[place], place))
-        if costs[cheapest] < FREE or point.must:
-            labels.append(options[cheapest])
-            taken += [_box(options[cheapest]), *_beads(options[cheapest])]
-        total += costs[cheapest] if point.must else 0.0
+        best, cheapest = None, math.inf
+        for option in [*_beside(point), *(_around(point) if far else [])]:
+            cost = _cost(option, marks, taken) + FRONT_COST * _covered(option, line)
+            if cost < cheapest:
+                cost += _crossing(option, [*others, *taken])
+            if cost < cheapest:
+                best, cheapest = option, cost
+            if cheapest == 0:
+                break
+        if best is not None and (cheapest < FREE or point.must):
+            labels.append(best)
+            taken += [_box(best), *_beads(best)]
+        total += cheapest if point.must else 0.0
     return total, labels
 
 

@@ -18,10 +18,11 @@ import vl_convert
 from stages.pareto.constraints import reference_of
 from stages.pareto.outcomes import NAMES
 from stages.pareto.report import charts
+from stages.pareto.report.layout import Layout
 from stages.pareto.report.lineage import descent
 from stages.pareto.report.marks import marks_of, symbol
 from stages.pareto.report.pages import asset, render
-from stages.pareto.report.picture import describe, picture
+from stages.pareto.report.picture import describe
 from stages.pareto.results import Results, Row
 from stages.pareto.study import Study, Task
 
@@ -53,12 +54,15 @@ class Curse:
     winner_gap: float
 
 
-def page(found: Results) -> str:
-    """The HTML text; the same bytes for the same results and the same locked environment."""
+def page(found: Results, placed: Layout, svg: str) -> str:
+    """The HTML text; the same bytes for the same results and the same locked environment.
+
+    svg: the picture of the front, shown until (or instead of) the chart that replaces it.
+    """
     best, curse = found.best, winners_curse(found)
     specs = {}
     if found.plotted:
-        specs["front"] = charts.front(found)
+        specs["front"] = charts.front(found, placed)
     if found.trial.measures.proven:
         specs["intervals"] = charts.intervals(found)
     if curse is not None:
@@ -72,7 +76,7 @@ def page(found: Results) -> str:
         curse_words=curse_in_words(curse) if curse else "",
         line=descent(found.trial.study, best.id) if best else None,
         description=describe(found),
-        picture=picture(found),
+        picture=svg,
         legend=[(mark, symbol(mark.shape, 9, 9, 6)) for mark in marks_of(found.plotted)],
         heat=heat_map(found),
         references=references(found),

@@ -14,10 +14,7 @@ from stages.pareto.report.layout import (
     WIDTH,
     Box,
     Frame,
-    frame_of,
-    place_labels,
-    points_of,
-    segments,
+    Layout,
 )
 from stages.pareto.report.marks import Mark, marks_of, symbol
 from stages.pareto.report.pages import render
@@ -25,19 +22,16 @@ from stages.pareto.results import NONE, Results, Row
 from stages.pareto.wording import share
 
 
-def picture(found: Results) -> str:
+def picture(found: Results, placed: Layout) -> str:
     """The SVG text; the same for the same results. Without anything evaluated, a card with the answer."""
-    rows = found.plotted
-    frame = frame_of(rows)
-    points = points_of(found, frame)
     return render(
         "front.svg.j2",
         found=found,
-        frame=frame,
-        points=sorted(points, key=lambda point: (point.best, point.strong)),
-        labels=place_labels(points, segments(found.line, frame)),
-        line=_line(found.line, frame),
-        legend=_legend(marks_of(rows)),
+        frame=placed.frame,
+        points=sorted(placed.points, key=lambda point: (point.best, point.strong)),
+        labels=placed.labels,
+        line=_line(found.line, placed.frame),
+        legend=_legend(marks_of(found.plotted)),
         description=describe(found),
         box=Box(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM),
         width=WIDTH,

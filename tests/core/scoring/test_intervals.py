@@ -11,6 +11,7 @@ from stages.core.scoring.intervals import (
     Interval,
     accuracy_interval,
     clopper_pearson,
+    clusters_to_show,
     detectable_loss,
     is_non_inferior,
     mcnemar_loss_p,
@@ -161,3 +162,40 @@ def test_the_interval_of_a_perfect_score_has_a_width() -> None:
     clusters = Clusters(range(30), draws=100, seed=SEED)
     found = accuracy_interval([True] * 30, clusters.means([1] * 30), 0.95)
     assert found == Interval(pytest.approx(0.025 ** (1 / 30)), 1.0)
+
+
+def _studies(count: int, lost: float, gained: float, pairs: int = 120) -> list[tuple[float, float]]:
+    """(lower end of the difference, p of the loss) over simulated studies of these true rates."""
+    source = np.random.Generator(np.random.PCG64(22))
+    clusters = Clusters(range(pairs), draws=200, seed=SEED)
+    found = []
+    for _ in range(count):
+        draw = source.random(pairs)
+        theirs = draw >= gained  # they miss a share `gained` that the subject gets right
+        mine = (draw < gained) | (draw >= gained + lost)
+        paired = paired_difference(mine.tolist(), theirs.tolist(), clusters, 0.95)
+        found.append((paired.interval.low, paired.loss_p))
+    return found
+
+
+def test_a_loss_as_large_as_the_margin_is_seldom_called_kept() -> None:
+    kept = sum(is_non_inferior(Interval(low, 1.0), 0.10) for low, _ in _studies(500, lost=0.13, gained=0.03))
+    assert kept / 500 <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 500)  # the one-sided level, Monte-Carlo error
+
+
+def test_a_subject_that_lost_nothing_is_seldom_called_a_loser() -> None:
+    flagged = sum(p <= 0.025 for _, p in _studies(500, lost=0.08, gained=0.08))
+    assert flagged / 500 <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 500)
+
+
+def test_a_planted_loss_of_a_quarter_is_always_found() -> None:
+    assert all(p <= 0.025 for _, p in _studies(100, lost=0.25, gained=0.0))
+
+
+def test_so_many_clusters_show_a_margin_and_one_less_does_not() -> None:
+    fewest = clusters_to_show(0.10, 0.95)
+    assert fewest == 42  # ln 0.0125 / ln 0.9 = 41.6
+    for number, shown in ((fewest, True), (fewest - 1, False)):
+        clusters = Clusters(range(number), draws=50, seed=SEED)
+        paired = paired_difference([True] * number, [True] * number, clusters, 0.95)
+        assert is_non_inferior(paired.interval, 0.10) is shown
