@@ -1,6 +1,9 @@
 """Numbers as people read them; one place, so that page, picture, Markdown and terminal agree."""
 
-from stages.pareto.measure import Number
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the terminal reads numbers back as text and must start without scipy
+    from stages.pareto.measure import Number
 
 NARROW = "\u00a0"  # a space at which no line is broken
 
@@ -20,7 +23,7 @@ def percent_range(low: float, high: float) -> str:
     return f"{percent(low)[:-2]} to {percent(high)}"
 
 
-def with_interval(number: Number) -> str:
+def with_interval(number: "Number") -> str:
     """'83 % (71 to 92 %)'."""
     return f"{percent(number.value)} ({percent_range(number.low, number.high)})"
 
