@@ -7,7 +7,7 @@ shown to lie within the margin. The *leader* is the best of those that reach rul
 
 | # | rule | applies to a candidate | outcome |
 |---|---|---|---|
-| 1 | gate | that its gate refused | rejected |
+| 1 | unmergeable, gate | for which the method has no answer, or that its gate refused | rejected |
 | 2 | lost, unproven | with a check that rejects it | rejected |
 | 3 | unmeasured | where some parent was not shown to gain on its niche | archived |
 | 4 | dominated | non-dominated in fewer resamples than `not_excluded` | archived |
@@ -28,7 +28,7 @@ from stages.core.scoring.intervals import Interval, percentile_interval
 from stages.pareto.constraints import Check, check
 from stages.pareto.front import dominates_all_share, non_dominated_share
 from stages.pareto.measure import Measures, Number, Standing, measure
-from stages.pareto.study import Study
+from stages.pareto.study import Candidate, Study
 from stages.pareto.wording import ordinal, passes, percent, points, share
 
 Name = Literal["candidate", "archived", "rejected", "the ensemble wins", "distil instead"]
@@ -159,7 +159,7 @@ def is_behind(compared: Comparison | None, policy: Policy) -> bool:
 
 def decide(found: Trial) -> dict[str, Outcome]:
     """The outcome of every candidate, in the order they were proposed."""
-    early = {one.id: _early(found, one.id) for one in found.study.candidates}
+    early = {one.id: _unmade(found, one) or _early(found, one.id) for one in found.study.candidates}
     compared = {name: against_ensemble(found, name) for name, outcome in early.items() if outcome is None}
     behind = {name: one for name, one in compared.items() if one and is_behind(one, found.policy)}
     best = leader(found, [name for name in compared if name not in behind])
@@ -179,13 +179,20 @@ def leader(found: Trial, names: Sequence[str]) -> str | None:
     )
 
 
+def _unmade(found: Trial, candidate: Candidate) -> Outcome | None:
+    """Rule 1; None if it does not apply."""
+    if candidate.refusal is not None:
+        return Outcome(candidate.id, "rejected", "unmergeable", (f"not merged: {candidate.refusal}",))
+    gate = found.study.gates[candidate.id]
+    if gate["passed"]:
+        return None
+    failed = [finding for finding in gate["findings"] if not finding["passed"]]
+    reasons = tuple(f"gate {finding['rule']}: {finding['message']}" for finding in failed)
+    return Outcome(candidate.id, "rejected", "gate", reasons)
+
+
 def _early(found: Trial, name: str) -> Outcome | None:
-    """Rules 1 to 5; None if none applies."""
-    gate = found.study.gates[name]
-    if not gate["passed"]:
-        failed = [finding for finding in gate["findings"] if not finding["passed"]]
-        reasons = tuple(f"gate {finding['rule']}: {finding['message']}" for finding in failed)
-        return Outcome(name, "rejected", "gate", reasons)
+    """Rules 2 to 5; None if none applies."""
     rejecting = _rejecting(found.checks[name], found.policy)
     if rejecting:
         return _rejected(found, name, rejecting)

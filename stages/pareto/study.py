@@ -48,7 +48,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One merge that was made: `label` is the proposal's, `parameters` are for people."""
+    """One merge that was proposed: `label` is the proposal's, `parameters` are for people.
+
+    refusal: why the method had no answer for these parents; None where an artifact was made.
+    """
 
     id: str
     method: str
@@ -57,6 +60,7 @@ class Candidate:
     label: str
     artifact: str
     bytes: int
+    refusal: str | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ class Study:
         ]
         return [(parent, tasks) for parent, tasks in found if tasks]
 
+    @property
+    def made(self) -> Sequence[Candidate]:
+        """The candidates that have an artifact."""
+        return [candidate for candidate in self.candidates if candidate.refusal is None]
+
     def of_kind(self, kind: str) -> list[str]:
         """Ids of the subjects of one kind (base, parent, ensemble, candidate), in order."""
         return [name for name, evidence in self.evidence.items() if evidence.subject.kind == kind]
@@ -109,7 +118,8 @@ def load(data: Path, experiment: Experiment) -> Study:
     if not eligibility["passed"] and not (data / "evidence" / "index.json").exists():
         return Study(experiment, eligibility, "not eligible", (), {}, {}, "", (), {}, {})
     index = read_json(data / "candidates" / "index.json")
-    candidates = tuple(_candidate(entry) for entry in index["candidates"])
+    proposed = [*index["candidates"], *index.get("unmergeable", ())]
+    candidates = tuple(_candidate(entry) for entry in proposed)
     described = read_json(data / "evidence" / "index.json")
     tasks = [_task(data, name, entry) for name, entry in described["tasks"].items()]
     tasks.sort(key=lambda task: _place(task, experiment))
@@ -150,8 +160,9 @@ def _candidate(entry: Json) -> Candidate:
         entry["parameters"],
         proposal["origin"],
         proposal["label"],
-        entry["artifact"],
-        entry["bytes"],
+        entry.get("artifact", ""),
+        entry.get("bytes", 0),
+        entry.get("reason"),
     )
 
 
@@ -162,7 +173,7 @@ def _lineage(path: Path) -> Json:
 def _task(data: Path, name: str, entry: Json) -> Task:
     path = data / "cases" / SPLIT / f"{name}.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as problem:
         raise LabError(f"cannot read {path}: {problem.strerror}. Run `dvc repro eval`.") from problem
     items = tuple(_line(line, path) for line in lines if line)
@@ -196,7 +207,7 @@ def _evidence(path: Path, name: str, suite_digest: str, tasks: Sequence[Task]) -
 def _check(study: Study, data: Path) -> None:
     """Raises LabError unless every baseline, and every candidate that passed its gate, was evaluated."""
     wanted = [study.experiment.base, *study.experiment.parents]
-    for candidate in study.candidates:
+    for candidate in study.made:
         if candidate.id not in study.gates:
             raise LabError(f"{data / 'gates.json'} says nothing of {candidate.id}. Run `dvc repro gate`.")
         if study.gates[candidate.id]["passed"]:

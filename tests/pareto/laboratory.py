@@ -56,13 +56,22 @@ def skill(recall: float, sort: float, **other: float) -> dict[str, float]:
 
 @dataclass
 class Merge:
-    """One candidate of a planted study; `gate` is the message of a failed gate."""
+    """One candidate of a planted study.
+
+    gate: the message of a failed gate; refusal: why the method had no answer. Neither is then evaluated.
+    """
 
     method: str
     label: str
     truth: Mapping[str, float]
     gate: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    refusal: str | None = None
+
+    @property
+    def seen(self) -> bool:
+        """Whether it answered the hidden cases."""
+        return self.gate is None and self.refusal is None
 
     @property
     def id(self) -> str:
@@ -139,7 +148,7 @@ def build(
     subjects = {name: Subject(name, kind, name, _digest(name), n) for name, (kind, n, _) in baselines.items()}
     truths = {name: truth for name, (_, _, truth) in baselines.items()}
     for merge in merges:
-        if merge.gate is None:
+        if merge.seen:
             subjects[merge.id] = Subject(merge.id, "candidate", merge.label, _digest(merge.id), 1)
             truths[merge.id] = merge.truth
     eligible(data)
@@ -215,19 +224,19 @@ def _write_eligibility(
 
 
 def _write_merges(data: Path, merges: Sequence[Merge]) -> None:
-    entries, gates = [], {}
+    entries, unmergeable, gates = [], [], {}
     for index, merge in enumerate(merges):
         proposal = {"origin": "sobol" if merge.label[-1].isdigit() else "anchor", "index": index}
-        entries.append(
-            {
-                "id": merge.id,
-                "method": merge.method,
-                "parameters": dict(merge.parameters),
-                "proposal": {**proposal, "label": merge.label},
-                "artifact": _digest(merge.id),
-                "bytes": 1_612_345,
-            }
-        )
+        entry = {
+            "id": merge.id,
+            "method": merge.method,
+            "parameters": dict(merge.parameters),
+            "proposal": {**proposal, "label": merge.label},
+        }
+        if merge.refusal is not None:
+            unmergeable.append({**entry, "reason": merge.refusal})
+            continue
+        entries.append({**entry, "artifact": _digest(merge.id), "bytes": 1_612_345})
         finite = {"rule": "finite", "passed": True, "message": "every entry is finite", "evidence": None}
         outliers = {
             "rule": "outliers",
@@ -239,7 +248,12 @@ def _write_merges(data: Path, merges: Sequence[Merge]) -> None:
         write_json(data / "candidates" / merge.id / "lineage.json", _lineage(merge))
     write_json(
         data / "candidates" / "index.json",
-        {"schema": "mergelab/candidates/1", "refused": None, "candidates": entries},
+        {
+            "schema": "mergelab/candidates/1",
+            "refused": None,
+            "candidates": entries,
+            "unmergeable": unmergeable,
+        },
     )
     write_json(data / "gates.json", {"schema": "mergelab/gates/1", "candidates": gates})
 

@@ -40,6 +40,13 @@ def test_a_merge_that_its_gate_refused_is_rejected_with_the_gates_words(tmp_path
     assert outcomes["wild"].reasons == ("gate outliers: norm is 9 times the parent's",)
 
 
+def test_a_merge_that_has_no_answer_is_rejected_with_the_methods_words(tmp_path: Path) -> None:
+    odd = Merge("slerp", "odd", {}, refusal="'embed.weight' has norm 0 in pico-a: slerp needs a direction")
+    _, outcomes, _ = judge(tmp_path, [GOOD, odd])
+    assert (outcomes["odd"].name, outcomes["odd"].rule) == ("rejected", "unmergeable")
+    assert outcomes["odd"].reasons == (f"not merged: {odd.refusal}",)
+
+
 def test_the_best_mean_is_rejected_for_a_lost_rare_skill(tmp_path: Path) -> None:
     _, outcomes, found = judge(tmp_path, [GOOD, Merge("linear", "greedy", skill(0.97, 0.97, upper=0.31))])
     assert (outcomes["greedy"].name, outcomes["greedy"].rule) == ("rejected", "lost")
