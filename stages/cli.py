@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, e.g. method=ties budget=smoke")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

@@ -57,7 +57,7 @@ def run_job(root: Path, job: Sequence[str], name: str) -> str:
     finally:
         os.chdir(before)
         GlobalHydra.instance().clear()
-    return next(iter(results))
+    return str(next(iter(results)))
 
 
 def name_of(job: Sequence[str], digest: str) -> str:

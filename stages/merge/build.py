@@ -3,16 +3,17 @@
 Used by the stage, by `verify` and by `rebuild`: there is one way to make a candidate's bytes.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version_tuple
 
-from stages.core.errors import LabError
+from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import sha256_file
+from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox import launch
@@ -27,8 +28,14 @@ CARRIED = (  # what a merge takes over from its base, or from its first parent i
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
 )
+DTYPE_KEYS = ("dtype", "torch_dtype")  # of config.json: the new name and the old one
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ def build(
         limits=workshop.limits,
         on_progress=on_progress,
     )
-    _carry_over(next(iter(folders.values())), draft)
+    _carry_over(next(iter(used.values())), recipe.output_dtype, draft)
     built = manifests.describe(draft)
     _same_files(outcome.result["files"], built)
     write_json(draft / manifests.NAME, built.to_json())
@@ -131,10 +138,27 @@ def build(
     return outcome.run
 
 
-def _carry_over(origin: Path, draft: Path) -> None:
+def _carry_over(origin: Parent, dtype: str, draft: Path) -> None:
+    """Configuration and tokenizer of `origin`, checked against its manifest; config.json gets the dtype."""
     for name in CARRIED:
-        if (origin / name).is_file():
-            (draft / name).write_bytes((origin / name).read_bytes())
+        if name not in origin.manifest.files:
+            continue
+        data = (origin.folder / name).read_bytes()
+        if sha256_bytes(data) != origin.manifest.files[name].sha256:
+            raise BadCheckpoint(
+                "file-altered",
+                f"{origin.folder / name} is not what its manifest says. Run `dvc repro --force parents`.",
+            )
+        (draft / name).write_bytes(_with_dtype(data, dtype) if name == "config.json" else data)
+
+
+def _with_dtype(config: bytes, dtype: str) -> bytes:
+    """The bytes of config.json with its dtype set to `dtype`: unchanged where they say so, or say nothing."""
+    tree = json.loads(config)
+    stated = [key for key in DTYPE_KEYS if key in tree and tree[key] != dtype]
+    if not stated:
+        return config
+    return (json.dumps(tree | dict.fromkeys(stated, dtype), indent=2) + "\n").encode()
 
 
 def _weights(manifest: Manifest) -> Mapping[str, str]:

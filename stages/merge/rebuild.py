@@ -73,7 +73,7 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
 def _differing(built: Path, recorded: Mapping[str, str], kept: Path) -> list[str]:
     """Files whose sha256 is not the recorded one; for weights that can be compared, the tensors in them."""
     found = manifests.describe(built)
-    found_digests = {name: record.sha256 for name, record in found.files.items() if name != "built.json"}
+    found_digests = {name: record.sha256 for name, record in found.files.items()}
     names = [
         name
         for name in sorted(found_digests.keys() | recorded.keys())

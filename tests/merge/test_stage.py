@@ -71,6 +71,35 @@ def test_a_second_run_from_the_store_gives_the_same_bytes_everywhere(
     assert contents(make(request_for, workshop, tmp_path)) == first
 
 
+def test_a_second_run_makes_nothing_again(
+    request_for: Request, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(request_for, workshop, tmp_path)
+    monkeypatch.setattr("stages.merge.stage.build", lambda *_: pytest.fail("a candidate was made twice"))
+    make(request_for, workshop, tmp_path)
+
+
+def test_an_altered_tokenizer_of_a_parent_is_refused(
+    request_for: Request, workshop: Workshop, parents: Path, tmp_path: Path
+) -> None:
+    for name in ("base", "left"):
+        (parents / name / "tokenizer.json").write_text('{"altered": 1}')
+    with pytest.raises(BadCheckpoint, match=r"file-altered.*tokenizer\.json"):
+        make(request_for, workshop, tmp_path)
+
+
+def test_the_configuration_states_the_dtype_of_the_output(
+    request_for: Request, workshop: Workshop, parents: Path, tmp_path: Path
+) -> None:
+    for parent in ("base", "left", "right"):
+        (parents / parent / "config.json").write_text('{"model_type": "tiny", "torch_dtype": "bfloat16"}')
+        write_json(parents / parent / "manifest.json", manifests.describe(parents / parent).to_json())
+    family = tuple(acquire(parent.folder, parent.id, parent.role) for parent in workshop.family)
+    output = make(request_for, replace(workshop, family=family), tmp_path)
+    for config in output.glob("*/config.json"):
+        assert read_json(config) == {"model_type": "tiny", "torch_dtype": "float32"}
+
+
 def test_the_output_does_not_depend_on_the_number_of_workers(
     request_for: Request, workshop: Workshop, tmp_path: Path
 ) -> None:

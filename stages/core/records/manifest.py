@@ -13,9 +13,8 @@ from stages.core.records.files import sha256_bytes, sha256_file
 
 SCHEMA = "mergelab/manifest/1"
 NAME = "manifest.json"
-BESIDE = frozenset(
-    {NAME, "card.json", "lineage.json", "run.json", "README.md"}
-)  # about the artifact, not of it
+# files about the artifact, which are no part of it
+BESIDE = frozenset({NAME, "card.json", "lineage.json", "built.json", "run.json", "README.md"})
 
 
 @dataclass(frozen=True)
