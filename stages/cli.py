@@ -255,7 +255,7 @@ def show_report(root: Path) -> None:
     """The outcome table and the path of the report."""
     from stages.pareto.terminal import outcome_table
 
-    out.print(outcome_table(root / "reports"))
+    out.print(outcome_table(root / "reports", out.width))
     out.print(f"report: {root / 'reports' / 'report.html'}")
 
 

@@ -52,7 +52,7 @@ def story(root: Path, prefix: str) -> dict[str, Json]:
     recorded = lineages.load(root / CANDIDATES / identifier / lineages.NAME)
     definition = recorded.statement["predicate"]["buildDefinition"]
     gates = _if_there(root / "data/gates.json").get("candidates", {}).get(identifier)
-    outcomes = _if_there(root / "reports/outcomes.json").get("candidates", [])
+    outcomes = _if_there(root / "reports/front.json") or []
     return {
         "id": identifier,
         "method": f"{recorded.recipe.method} v{recorded.recipe.method_version}",
@@ -88,8 +88,7 @@ def story_text(found: dict[str, Json]) -> str:
         lines.append(f"  gates       {'all passed' if not failed else ''}")
         lines += [f"    {finding['rule']}: {finding['message']}" for finding in failed]
     if found["outcome"]:
-        lines.append(f"  outcome     {found['outcome']['outcome']}")
-        lines += [f"    {reason}" for reason in found["outcome"]["reasons"]]
+        lines.append(f"  outcome     {found['outcome']['outcome']}: {found['outcome']['reason']}")
     return "\n".join(lines)
 
 

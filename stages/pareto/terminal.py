@@ -17,11 +17,13 @@ STYLES = {
     "distil instead": "yellow",
 }
 ACCURACY = "accuracy "
+REASON_WIDTH = 130  # columns of a terminal from which reasons fit beside the numbers
 
 
-def outcome_table(reports: Path) -> Table:
-    """Every candidate with its outcome and reason, the baselines above; the answer is the title.
+def outcome_table(reports: Path, width: int) -> Table:
+    """Every candidate with its outcome, the baselines above; the answer is the title.
 
+    width: columns of the terminal; a narrow one gets no reasons, which `mergelab explain` tells.
     Raises LabError if reports/front.json or metrics.json is missing: run `dvc repro` first.
     """
     records, metrics = read_json(reports / "front.json"), read_json(reports / "metrics.json")
@@ -37,11 +39,17 @@ def outcome_table(reports: Path) -> Table:
     for niche in niches:
         table.add_column(escape(niche), justify="right", no_wrap=True)
     table.add_column("on front", justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold", ratio=1)
+    wide = width >= REASON_WIDTH
+    if wide:
+        table.add_column("reason", overflow="fold", ratio=1)
+    else:
+        table.caption = "Reasons: `mergelab explain ID`, or the report."
+        table.caption_justify = "left"
     for before, record in zip([None, *records], records, strict=False):
         if before is not None and (before["kind"] == "candidate") != (record["kind"] == "candidate"):
             table.add_section()
-        table.add_row(*_cells(record, niches))
+        cells = _cells(record, niches)
+        table.add_row(*(cells if wide else cells[:-1]))
     return table
 
 

@@ -43,10 +43,10 @@ def without_scripts(page: str) -> str:
     return re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
 
 
-def printed(reports: Path) -> str:
-    console = Console(width=160, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115  closed by exit
+def printed(reports: Path, width: int = 160) -> str:
+    console = Console(width=width, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115  closed by exit
     with console.file:
-        console.print(outcome_table(reports))
+        console.print(outcome_table(reports, width))
         return console.export_text()
 
 
@@ -261,3 +261,13 @@ def test_a_crowd_of_candidates_is_reported_with_the_necessary_names_alone(tmp_pa
     names = {label.text for label in layout(found).labels}
     assert set(BASELINES) <= names
     assert len(names) < 20 + sum(row.status == "candidate" for row in found.rows)
+
+
+def test_a_narrow_terminal_gets_the_table_without_reasons_and_where_to_read_them(
+    lab: tuple[Path, Results],
+) -> None:
+    narrow, wide = printed(lab[0], 80), printed(lab[0])
+    assert "mergelab explain ID" in narrow
+    assert "mergelab explain ID" not in wide
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "reason" in wide

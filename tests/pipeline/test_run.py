@@ -38,10 +38,11 @@ def wait_between_two_merges(process: "subprocess.Popen[bytes]", store: Path) -> 
 
 def test_a_run_ends_with_an_outcome_for_each_candidate_and_a_report(finished: Laboratory) -> None:
     index = json.loads((finished.folder / "data/candidates/index.json").read_text())
-    outcomes = json.loads((finished.folder / "reports/outcomes.json").read_text())["candidates"]
+    rows = json.loads((finished.folder / "reports/front.json").read_text())
+    outcomes = [row for row in rows if row["kind"] == "candidate"]
     assert len(index["candidates"]) == 4
     assert {row["id"] for row in outcomes} == {row["id"] for row in index["candidates"]}
-    assert all(row["outcome"] and row["reasons"] for row in outcomes)
+    assert all(row["outcome"] and row["reason"] for row in outcomes)
     assert (finished.folder / "reports/report.html").stat().st_size > 10_000
 
 
