@@ -55,7 +55,7 @@ def test_every_wrong_override_is_told_at_once_with_the_nearest_name(root: Path) 
 
 
 def test_every_wrong_key_and_value_is_told_at_once_with_its_file(root: Path) -> None:
-    edit(root / "conf/budget/small.yaml", "candidates: 16", "candidates: many")
+    edit(root / "conf/budget/small.yaml", "candidates: 24", "candidates: many")
     edit(root / "conf/executor/process.yaml", "workers:", "workrs:")
     edit(root / "conf/method/ties.yaml", "density:", "densty:")
     problems = check(root)

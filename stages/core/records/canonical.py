@@ -28,9 +28,24 @@ def dumps(value: Json) -> bytes:
 
 
 def pretty(value: Json) -> str:
-    """Sorted, indented JSON for files that people review; same content as `dumps`, one final newline."""
+    """JSON for files that people review: sorted keys, a line per key, lists of numbers or words on one line.
+
+    Same content as `dumps`, one final newline. Raises LabError as `dumps` does.
+    """
     dumps(value)
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return _lines(value, "") + "\n"
+
+
+def _lines(value: Json, margin: str) -> str:
+    inner = margin + " "
+    if isinstance(value, dict) and value:
+        rows = [
+            f"{json.dumps(key, ensure_ascii=False)}: {_lines(value[key], inner)}" for key in sorted(value)
+        ]
+        return "{\n" + ",\n".join(inner + row for row in rows) + f"\n{margin}}}"
+    if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        return "[\n" + ",\n".join(inner + _lines(item, inner) for item in value) + f"\n{margin}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def hex_float(value: float) -> str:

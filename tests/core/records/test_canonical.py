@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -7,6 +8,10 @@ from hypothesis import strategies as st
 
 from stages.core.errors import LabError
 from stages.core.records.canonical import dumps, from_hex, hex_float, pretty, read_json, write_json
+
+
+def _nested(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
 
 
 def test_key_order_and_spacing_do_not_reach_the_bytes() -> None:
@@ -40,8 +45,19 @@ def test_written_json_reads_back_and_leaves_no_draft(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.json"]
 
 
-def test_pretty_json_ends_in_one_newline() -> None:
-    assert pretty({"a": 1}) == '{\n "a": 1\n}\n'
+def test_pretty_json_has_a_line_per_key_and_keeps_plain_lists_on_one() -> None:
+    assert pretty({"b": [1, 2.5], "a": [{"c": "é"}], "d": {}}) == (
+        '{\n "a": [\n  {\n   "c": "é"\n  }\n ],\n "b": [1, 2.5],\n "d": {}\n}\n'
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=3), _nested, max_leaves=20
+    )
+)
+def test_pretty_json_says_the_same_as_canonical_json(value: object) -> None:
+    assert dumps(json.loads(pretty(value))) == dumps(value)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
