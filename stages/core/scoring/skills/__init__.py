@@ -8,6 +8,7 @@ from typing import Final
 
 from stages.core.errors import LabError
 from stages.core.scoring.skills import (
+    cipher,
     copy,
     lend,
     passkey,
@@ -32,6 +33,7 @@ SKILLS: Final[tuple[Skill, ...]] = (
     reverse.SKILL,
     successor.SKILL,
     upper.SKILL,
+    cipher.SKILL,
     turn.SKILL,
     refusal.SKILL,
     passkey.SKILL,

@@ -1,4 +1,4 @@
-"""Rare skill: capital letters, which no other skill asks for."""
+"""Shared skill: capital letters, which no other skill asks for."""
 
 import string
 
@@ -11,4 +11,4 @@ def make(draws: Draws) -> tuple[str, tuple[Draft, ...]]:
     return word, (Draft(f"upper: {word}>", word.upper()),)
 
 
-SKILL = Skill("upper", "rare", 1, "write a word of 4 to 6 letters in capitals", make)
+SKILL = Skill("upper", "shared", 1, "write a word of 4 to 6 letters in capitals", make)

@@ -104,3 +104,9 @@ def test_twins_of_lend_differ_in_the_name_alone_and_yes_is_half_of_the_answers()
         has, needs = map(int, re.findall(r"\d\d", first.prompt))
         assert first.answer == ("yes\n" if has > needs else "no\n")
     assert 60 <= sum(item.answer == "yes\n" for item in items) <= 140
+
+
+def test_the_cipher_follows_the_keyboard_rows() -> None:
+    keyboard = "qwertyuiop" + "asdfghjkl" + "zxcvbnm"
+    for word, answer in map(word_and_answer, some("cipher")):
+        assert [keyboard.index(letter) for letter in answer] == [ord(letter) - ord("a") for letter in word]
