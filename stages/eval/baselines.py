@@ -88,7 +88,7 @@ def candidate_entrants(folder: Path, index: Json, gates: Json) -> list[Entrant]:
         single(
             Artifact(entry["id"], folder / entry["id"], entry["artifact"]),
             "candidate",
-            f"{entry['method']} {entry['proposal']['label']}",
+            entry["proposal"]["label"],
         )
         for entry in index["candidates"]
         if verdicts[entry["id"]]["passed"]

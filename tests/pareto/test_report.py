@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from stages.core.entry import enter
-from stages.core.records.canonical import read_json
+from stages.core.records.canonical import Json, read_json, write_json
 from stages.pareto import __main__ as stage
 from stages.pareto.__main__ import run
 from stages.pareto.outcomes import trial
@@ -271,3 +271,23 @@ def test_a_narrow_terminal_gets_the_table_without_reasons_and_where_to_read_them
     assert "mergelab explain ID" not in wide
     assert max(map(len, narrow.splitlines())) <= 80
     assert "reason" in wide
+
+
+def test_where_the_reference_got_nothing_right_there_is_no_share_of_it_to_show(tmp_path: Path) -> None:
+    data = build(tmp_path / "data")
+    for parent in EXPERIMENT.parents:
+        path = data / "evidence" / f"{parent}.json"
+        tree = read_json(path)
+        answers = tree["results"]["hidden"]["recall_longer"]
+        write_json(path, tree | {"results": _with_none_right(tree["results"], len(answers["correct"]))})
+    found = run(EXPERIMENT, QUICK, data, tmp_path / "reports")
+    cells = [cell for _, row in heat_map(found) for task, cell in row if task.name == "recall_longer"]
+    assert {cell.retention for cell in cells} == {None}
+    assert ">—<" in (tmp_path / "reports/report.html").read_text()
+
+
+def _with_none_right(results: Json, count: int) -> Json:
+    hidden = results["hidden"]
+    return results | {
+        "hidden": hidden | {"recall_longer": hidden["recall_longer"] | {"correct": "0" * count}}
+    }

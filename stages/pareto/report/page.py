@@ -32,9 +32,12 @@ STEPS = (0.5, 0.75, 0.9, 0.97, 1.03)  # bounds of retention between the colours 
 
 @dataclass(frozen=True)
 class Cell:
-    """One field of the heat map. level: 0 (under half kept) to 5 (better than the reference)."""
+    """One field of the heat map. level: 0 (under half kept) to 5 (better than the reference).
 
-    retention: float
+    retention: None where the reference got nothing right, so that there is no share of it.
+    """
+
+    retention: float | None
     accuracy: float
     level: int
     state: str
@@ -123,9 +126,10 @@ def heat_map(found: Results) -> list[tuple[Row, list[tuple[Task, Cell]]]]:
 def _cell(study: Study, row: Row, task: Task, reference: str) -> Cell:
     theirs = study.answers(reference, task.name).accuracy
     mine = row.tasks[task.name].value
-    retention = mine / theirs if theirs else (1.0 if mine == 0 else math.inf)
+    retention = mine / theirs if theirs else None
     state = next((one.state for one in row.checks if one.task == task.name), "")
-    return Cell(retention, mine, sum(retention >= step for step in STEPS), state)
+    level = sum((1.0 + mine if retention is None else retention) >= step for step in STEPS)
+    return Cell(retention, mine, level, state)
 
 
 def winners_curse(found: Results) -> Curse | None:
