@@ -69,7 +69,7 @@ def search_record(spaces: Sequence[Space], candidates: int) -> Json:
 
 def _sequence(spaces: Sequence[Space], family: Family) -> Iterator[tuple[Recipe, Proposal]]:
     for space in spaces:
-        yield family.recipe(space, space.anchor), Proposal("anchor", 0, f"{space.method}, stated values")
+        yield family.recipe(space, space.anchor), Proposal("anchor", 0, f"{space.method} anchor")
     streams = [_points(space, family.seed) for space in spaces if space.axes]
     searched = [space for space in spaces if space.axes]
     for index in count() if streams else ():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,7 @@ STYLES = {
     "distil instead": "yellow",
 }
 ACCURACY = "accuracy "
+PREFIX = 7  # hex characters of an id: enough to name a candidate to any command
 REASON_WIDTH = 130  # columns of a terminal from which reasons fit beside the numbers
 
 
@@ -31,14 +33,20 @@ def outcome_table(reports: Path, width: int) -> Table:
         {key[len(ACCURACY) :] for record in records for key in record if key.startswith(ACCURACY)}
     )
     table = Table(
-        title=escape(metrics["answer"]["sentence"]), title_style="bold", title_justify="left", pad_edge=False
+        title=escape(metrics["answer"]["sentence"]),
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("outcome", no_wrap=True)
+    table.add_column("id", no_wrap=True, style="dim")
     table.add_column("subject", overflow="fold")
     table.add_column("recovers", justify="right", no_wrap=True)
     for niche in niches:
         table.add_column(escape(niche), justify="right", no_wrap=True)
-    table.add_column("on front", justify="right", no_wrap=True)
+    table.add_column("front", justify="right", no_wrap=True)
     wide = width >= REASON_WIDTH
     if wide:
         table.add_column("reason", overflow="fold", ratio=1)
@@ -55,12 +63,10 @@ def outcome_table(reports: Path, width: int) -> Table:
 
 def _cells(record: Json, niches: list[str]) -> list[Text]:
     outcome = record["outcome"]
-    subject = Text(record["label"])
-    if record["kind"] == "candidate":
-        subject.append(f"  {record['id']}", style="dim")
     return [
         Text(outcome, style=STYLES.get(outcome, "cyan")),
-        subject,
+        Text(record["id"][:PREFIX] if record["kind"] == "candidate" else ""),
+        Text(record["label"]),
         Text(percent(record["headline"]) if record["headline"] is not None else "—"),
         *(Text(_share(record[ACCURACY + niche])) for niche in niches),
         Text(percent(record["non_dominated"]) if record["non_dominated"] is not None else "—"),

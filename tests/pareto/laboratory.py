@@ -87,12 +87,12 @@ BASELINES: Mapping[str, tuple[str, int, Mapping[str, float]]] = {
     "ensemble-weighted": ("ensemble", 2, skill(0.95, 0.92)),
 }
 MERGES: Sequence[Merge] = (
-    Merge("linear", "linear, stated values", skill(0.86, 0.80), parameters={"weights": [0.5, 0.5]}),
+    Merge("linear", "linear anchor", skill(0.86, 0.80), parameters={"weights": [0.5, 0.5]}),
     Merge("linear", "linear 1", skill(0.92, 0.70), parameters={"weights": [0.6172, 0.3828]}),
-    Merge("slerp", "slerp, stated values", skill(0.85, 0.81), parameters={"t": 0.5}),
+    Merge("slerp", "slerp anchor", skill(0.85, 0.81), parameters={"t": 0.5}),
     Merge(
         "task_arithmetic",
-        "task_arithmetic, stated values",
+        "task_arithmetic anchor",
         skill(0.93, 0.90),
         parameters={"lambda": 0.8, "weights": [0.5, 0.5]},
     ),
@@ -108,10 +108,10 @@ MERGES: Sequence[Merge] = (
         skill(0.20, 0.15, copy=0.4, reverse=0.3, upper=0.1, turn=0.2, refusal=0.5, passkey=0.1),
         parameters={"lambda": 2.375, "weights": [0.5, 0.5]},
     ),
-    Merge("ties", "ties, stated values", skill(0.90, 0.93), parameters={"density": 0.2, "lambda": 1.0}),
+    Merge("ties", "ties anchor", skill(0.90, 0.93), parameters={"density": 0.2, "lambda": 1.0}),
     Merge("ties", "ties 1", skill(0.76, 0.96), parameters={"density": 0.4414, "lambda": 1.25}),
     Merge("ties", "ties 2", skill(0.97, 0.60), parameters={"density": 0.0711, "lambda": 0.9}),
-    Merge("dare_linear", "dare_linear, stated values", skill(0.88, 0.86), parameters={"density": 0.5}),
+    Merge("dare_linear", "dare_linear anchor", skill(0.88, 0.86), parameters={"density": 0.5}),
     Merge(
         "dare_linear",
         "dare_linear 1",

@@ -189,16 +189,16 @@ def test_a_search_without_a_merge_is_refused(tmp_path: Path) -> None:
 def test_every_outcome_of_the_planted_study_is_the_planted_one(tmp_path: Path) -> None:
     _, outcomes, _ = judge(tmp_path, MERGES)
     assert {label: outcome.rule for label, outcome in outcomes.items()} == {
-        "linear, stated values": "dominated",
+        "linear anchor": "dominated",
         "linear 1": "floor",
-        "slerp, stated values": "dominated",
-        "task_arithmetic, stated values": "robust",
+        "slerp anchor": "dominated",
+        "task_arithmetic anchor": "robust",
         "task_arithmetic 1": "lost",
         "task_arithmetic 2": "lost",
-        "ties, stated values": "robust",
+        "ties anchor": "robust",
         "ties 1": "behind",
         "ties 2": "floor",
-        "dare_linear, stated values": "dominated",
+        "dare_linear anchor": "dominated",
         "dare_linear 1": "lost",
         "dare_ties 1": "gate",
     }
