@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stages.conf import Request, load_request, nearest, parse
+from stages.conf import Request, load_request, parse
 from stages.core.errors import BadRequest
+from stages.core.records.schema import nearest
 from stages.core.weights import registry
 
 CONFIG = "config"
@@ -93,6 +94,8 @@ def inconsistencies(root: Path, request: Request) -> Iterator[str]:
 def _search_problems(name: str, parameters: Any, parents: int) -> Iterator[str]:
     """Both ends of each numeric search range must be legal values."""
     for key, parameter in parameters.items():
+        if registry.problems(name, {key: parameter.value}, parents):
+            continue  # told already: the key or its value is wrong
         for end in parameter.search or ():
             for problem in registry.problems(name, {key: end}, parents):
                 yield f"method.{problem} (an end of its search range)"

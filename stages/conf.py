@@ -3,27 +3,20 @@
 Stages read it through `load_request`; composing it from conf/ is `stages.compose`.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from stages.core.errors import BadRequest
 from stages.core.records.policy import Policy
+from stages.core.records.schema import Section, explain, nearest
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Section(BaseModel):
-    """A part of the request: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
 class Experiment(Section):
@@ -180,59 +173,6 @@ def parse(tree: Any, where: str) -> Request:
     try:
         return Request.model_validate(tree)
     except ValidationError as failure:
-        raise BadRequest([f"{where}: {problem}" for problem in explain(failure)]) from None
-
-
-def explain(failure: ValidationError) -> Iterator[str]:
-    """One sentence per problem: key, what was expected and got, the nearest valid name."""
-    for detail in failure.errors(include_url=False):
-        key = ".".join(str(part) for part in detail["loc"]) or "the request"
-        if detail["type"] == "extra_forbidden":
-            yield f"{key}: unknown key{nearest(str(detail['loc'][-1]), _siblings(detail['loc']))}"
-        elif detail["type"] == "missing":
-            yield f"{key}: missing"
-        elif detail["type"] == "value_error":
-            yield f"{key}: {detail['ctx']['error']}"
-        else:
-            yield f"{key}: {_lower(detail)}, got {detail['input']!r}"
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """'; did you mean …? (one of …)', for the end of a message; empty when nothing is valid."""
-    names = list(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{guess} (one of: {', '.join(names)})" if names else guess
-
-
-def _lower(detail: ErrorDetails) -> str:
-    message = detail["msg"]
-    return message[0].lower() + message[1:]
-
-
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    """The valid keys at the place of an unknown one."""
-    model: Any = Request
-    for part in location[:-1]:
-        model = _descend(model, str(part))
-    return list(getattr(model, "model_fields", {}))
-
-
-def _descend(model: Any, part: str) -> Any:
-    """The model under key `part`: a field's annotation, or the values of a map; None where there is none."""
-    field = getattr(model, "model_fields", {}).get(part)
-    annotation = field.annotation if field else None
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            model = candidate
-            if getattr(annotation, "__origin__", None) is dict:
-                return _MapOf(model)
-            return model
-    return model.of if isinstance(model, _MapOf) else None
-
-
-class _MapOf:
-    """Stands for `dict[str, of]` while walking a location: any key leads to `of`."""
-
-    def __init__(self, of: Any) -> None:
-        self.of = of
+        raise BadRequest(
+            [f"{where}: {problem}" for problem in explain(failure, Request, "the request")]
+        ) from None

@@ -18,10 +18,10 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from stages.conf import nearest
 from stages.core.errors import BadRequest
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Value
+from stages.core.records.schema import nearest
 from stages.core.weights import registry
 from stages.core.weights.plan import FLOATS
 from stages.merge import mergekit

@@ -7,13 +7,13 @@ and unknown refuses.
 
 import datetime
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from stages.core.errors import BadRequest
+from stages.core.records import schema
 from stages.core.records.canonical import Json, read_json
 
 SCHEMA = "mergelab/card/1"
@@ -32,10 +32,10 @@ Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Names = tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]
 
 
-class Section(BaseModel):
-    """A part of a card: immutable; an unknown key is an error, and "yes" or 1 is no boolean."""
+class Section(schema.Section):
+    """A part of a card: "yes" or 1 is no boolean."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Niche(Section):
@@ -146,7 +146,9 @@ def parse(tree: Json, where: str) -> Card:
     try:
         return Card.model_validate_json(json.dumps(tree))
     except ValidationError as failure:
-        raise BadRequest([f"{where}: {problem}" for problem in _explain(failure)]) from None
+        raise BadRequest(
+            [f"{where}: {problem}" for problem in schema.explain(failure, Card, "the card")]
+        ) from None
 
 
 def load(path: Path) -> Card:
@@ -183,16 +185,3 @@ def template(identifier: str) -> Json:
         "evaluation": None,
         "safety": {"advisories": []},
     }
-
-
-def _explain(failure: ValidationError) -> Iterator[str]:
-    for detail in failure.errors(include_url=False):
-        key = ".".join(str(part) for part in detail["loc"]) or "the card"
-        if detail["type"] == "extra_forbidden":
-            yield f"{key}: unknown key"
-        elif detail["type"] == "missing":
-            yield f"{key}: missing"
-        elif detail["type"] == "value_error":
-            yield f"{key}: {detail['ctx']['error']}"
-        else:
-            yield f"{key}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {str(detail['input'])[:80]!r}"

@@ -6,16 +6,12 @@ Changing a number re-runs the stage that reads it (gate: `gate`; pareto: everyth
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from stages.core.records.schema import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share, probability or difference of accuracies, 0 to 1."""
-
-
-class Section(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EligibilityPolicy(Section):

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.conf import nearest
 from stages.core.errors import LabError
+from stages.core.records.schema import nearest
 from stages.merge.mergekit.rows import FLAGS
 
 GRADIENT = "gradients over layers are not supported yet. Write one number"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.conf import nearest
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.canonical import read_json
+from stages.core.records.schema import nearest
 from stages.core.weights import registry
 from stages.core.weights.plan import FLOATS
 from stages.merge.alike import token_ids
