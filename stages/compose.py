@@ -167,7 +167,8 @@ def _file_of(problem: str, raw: Any, choices: dict[str, Any], experiment: Path) 
         node = node[key]
     else:
         return f"conf/experiment/{experiment.name}"
-    choice = choices.get(keys[0])
-    if isinstance(choice, list):
-        choice = keys[1] if len(keys) > 1 and keys[1] in choice else None
-    return f"conf/{keys[0]}/{choice}.yaml" if choice else f"conf/experiment/{experiment.name}"
+    for choice in (choices.get(keys[0]), *keys[1:2]):  # of a group chosen as a list, the key is the choice
+        file = experiment.parents[1] / keys[0] / f"{choice}.yaml"
+        if file.is_file():
+            return f"conf/{keys[0]}/{choice}.yaml"
+    return f"conf/experiment/{experiment.name}"
