@@ -66,7 +66,7 @@ def mask_key(seed: int, parent: str, tensor: str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
 
-def angle_rad(aa: float, ab: float, bb: float) -> Decimal:
+def angle_rad(aa: float | Decimal, ab: float | Decimal, bb: float | Decimal) -> Decimal:
     """Angle between two vectors from their float64 dot products, 0 to pi, to 50 digits.
 
     Worked out as 2 atan(sin / (1 + cos)): unlike acos, that resolves small angles. aa, bb > 0; rounding that

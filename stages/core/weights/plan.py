@@ -25,6 +25,7 @@ FLOATS = ("float32", "bfloat16", "float16")
 SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
 HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
 PASSES = 3  # over a tensor for its statistics, at most
+ROW_ELEMENTS = 1 << 22  # longest last dimension for methods that rank rows: a row is held and sorted whole
 ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their slack: measured 220 to 250
 
 
@@ -91,8 +92,12 @@ class Plan:
     def peak_bytes(self) -> int:
         """Estimate of the greatest resident memory of a merge on up to two threads with default blocks."""
         held = max((self._tensor_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
-        parents = len(self.recipe.parents)
-        return ROOM_BYTES + (held if self.needed else 0) + 4 * (3 * parents + 6) * BLOCK * 4
+        arrays = 3 * len(self.recipe.parents) + 6
+        block = BLOCK
+        if self.method.rows:  # ranks, probabilities and draws beside the deltas, of up to a row more
+            arrays *= 3
+            block += max((job.shape[-1] for job in self.jobs if job.shape), default=0)
+        return ROOM_BYTES + (held if self.needed else 0) + 4 * arrays * block * 4
 
     @property
     def needed(self) -> bool:
@@ -156,6 +161,8 @@ def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHAR
     method = _checked(recipe, sources)
     inputs = _inputs(recipe, method, sources)
     _compatible(inputs)
+    if method.rows:
+        _rankable(inputs[0])
     coefficients = method.coefficients(recipe.parameters)
     parent = inputs[-len(recipe.parents)].tensors
     outputs = [
@@ -233,6 +240,17 @@ def _compatible(inputs: Sequence[Input]) -> None:
             wrong.append(f"{name}: types differ ({', '.join(types)})")
     if wrong:
         _refuse(wrong)
+
+
+def _rankable(given: Input) -> None:
+    """Raises Unmergeable listing every tensor with rows too long to be sorted in bounded memory."""
+    wrong = [
+        f"{name}: rows of {spec.shape[-1]} elements, of which at most {ROW_ELEMENTS} can be ranked"
+        for name, spec in given.tensors.items()
+        if spec.shape and spec.shape[-1] > ROW_ELEMENTS and spec.dtype in FLOATS
+    ]
+    if wrong:
+        raise Unmergeable("\n  ".join(["this method ranks whole rows:", *wrong]))
 
 
 def _refuse(wrong: Sequence[str]) -> NoReturn:

@@ -8,7 +8,21 @@ from typing import cast
 from stages.core.errors import BadRequest
 from stages.core.records.recipe import Value
 from stages.core.weights.method import Method, Parameter
-from stages.core.weights.methods import dare, linear, slerp, task_arithmetic, ties
+from stages.core.weights.methods import (
+    breadcrumbs,
+    consensus,
+    dare,
+    della,
+    greedy_soup,
+    karcher,
+    linear,
+    model_stock,
+    sce,
+    slerp,
+    task_arithmetic,
+    task_slerp,
+    ties,
+)
 
 METHODS: tuple[Method, ...] = (
     linear.METHOD,
@@ -17,6 +31,15 @@ METHODS: tuple[Method, ...] = (
     ties.METHOD,
     dare.LINEAR,
     dare.TIES,
+    task_slerp.METHOD,
+    karcher.METHOD,
+    model_stock.METHOD,
+    greedy_soup.METHOD,
+    breadcrumbs.METHOD,
+    della.METHOD,
+    della.LINEAR,
+    consensus.METHOD,
+    sce.METHOD,
 )
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
 
