@@ -23,6 +23,7 @@ from stages.core.weights.inputs import Inputs, Manifests
 from stages.core.weights.method import Slice, number
 from stages.core.weights.numerics import BLOCK, mask_key
 from stages.core.weights.plan import Job, Plan
+from stages.core.weights.registry import LINES
 from stages.core.weights.statistics import gather
 from stages.core.weights.threads import Threads
 from stages.core.weights.writer import Writer
@@ -181,7 +182,7 @@ class _Tensor:
         kept, draws = [], []
         keys = [mask_key(plan.recipe.seed, parent, self._job.name) for parent in plan.recipe.parents]
         if plan.method.mask is not None:
-            drop = number(plan.recipe.parameters, plan.method.mask)
+            drop = number(self._job.options, plan.method.mask)
             kept = [masks.kept(key, start, raw[0].numel(), drop) for key in keys]
         if plan.method.draws:
             draws = [masks.draws(key, start, raw[0].numel()) for key in keys]
@@ -213,14 +214,17 @@ def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -
 
 
 def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
-    method, options = plan.method, plan.recipe.parameters
+    method, options = plan.method, job.options
     seen = gather(method, options, tensor.each, len(plan.recipe.parents), job.elements)
     settled, note = method.settle(job.coefficients, seen)
     if note is not None:
         notes[job.name] = note
+    factor = job.coefficients.get(LINES)
 
     def block(given: Slice, base: Tensor | None) -> Piece:
         merged = method.block(given, settled, seen)
+        if isinstance(factor, float):
+            merged = merged * factor
         whole = merged if base is None else base + merged
         return Piece(job, given.start, arithmetic.narrow(whole, getattr(torch, job.dtype)))
 

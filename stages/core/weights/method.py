@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from stages.core.records.canonical import Json
-from stages.core.records.recipe import Value
+from stages.core.records.recipe import Rules, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +111,11 @@ class Method:
     rows: bool = False
     parents: tuple[int, int] = (2, 64)
 
+    @property
+    def random(self) -> bool:
+        """Whether the recipe's seed decides bytes."""
+        return self.draws or self.mask is not None
+
     def needed(self, options: Options) -> tuple[Need, ...]:
         """The statistics that these options call for."""
         return tuple(n for n in self.needs if n.when is None or options[n.when[0]] == n.when[1])
@@ -119,7 +124,7 @@ class Method:
 def number(options: Options, name: str) -> float:
     """The scalar parameter `name`. Raises TypeError if it is of another kind."""
     value = options[name]
-    if isinstance(value, bool | str | tuple):
+    if isinstance(value, bool | str | tuple | Rules):
         raise TypeError(f"{name} is no number: {value!r}")
     return float(value)
 

@@ -114,7 +114,7 @@ def test_bytes_that_change_between_two_reads_are_found(
         engine.execute(wanted, made.sources, made.manifests, tmp_path / "out")
 
 
-@pytest.mark.parametrize("method", ["slerp", "ties"])
+@pytest.mark.parametrize("method", ["slerp", "ties", "breadcrumbs", "sce", "model_stock"])
 def test_holding_a_tensor_or_reading_it_again_gives_the_same_bytes(
     made: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

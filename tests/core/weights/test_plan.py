@@ -113,6 +113,6 @@ def test_rows_too_long_to_be_ranked_are_refused_before_anything_is_read(tmp_path
     made = Family(tmp_path, {}, {})
     for label in LABELS[:3]:
         made.add(label, {"long": torch.zeros(1, plan.ROW_ELEMENTS + 1), "tall": torch.zeros(3, 2)})
-    with pytest.raises(Unmergeable, match=r"ranks whole rows:\n  long: rows of 4194305 elements"):
+    with pytest.raises(Unmergeable, match=r"ranks whole rows:\n  long: rows of 1048577 elements"):
         planned(made, recipe("della"))
     assert planned(made, recipe("sce")).jobs
