@@ -7,6 +7,7 @@ from rich.table import Table
 
 from stages.core.records import lineage as lineages
 from stages.core.records.canonical import Json, read_json
+from stages.core.records.recipe import plain
 from stages.merge import rebuild
 from stages.merge.survey import Survey
 from stages.merge.workshop import CANDIDATES
@@ -102,9 +103,7 @@ def size(count: float) -> str:
 
 
 def _numbers(recipe: Any) -> dict[str, Json]:
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in recipe.parameters.items()
-    }
+    return {name: plain(value) for name, value in recipe.parameters.items()}
 
 
 def _words(parameters: dict[str, Json]) -> str:

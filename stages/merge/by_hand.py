@@ -183,7 +183,7 @@ def _recipe(read: RecipeFile, family: Sequence[Parent]) -> Recipe:
         base=base,
         parents=parents,
         parameters=read.parameters,
-        seed=read.seed if method.mask else 0,
+        seed=read.seed if method.random else 0,
         output_dtype=read.output_dtype or _dtype(family[0].folder),
         numerics=NUMERICS,
     )

@@ -16,6 +16,7 @@ from stages.core.errors import BadRequest
 from stages.core.records import card as cards
 from stages.core.records.card import Card
 from stages.core.records.files import write_text
+from stages.core.records.recipe import plain
 from stages.core.weights import registry
 from stages.merge import recipe_file
 from stages.merge.recipe_file import RecipeFile
@@ -164,10 +165,7 @@ def _niche(card: Card) -> str:
 def _experiment(read: RecipeFile, identifier: str, parents: Sequence[_Member], root: Path) -> dict[str, Any]:
     """The stated values alone: one candidate, nothing searched."""
     names = " and ".join(member.card.id for member in parents)
-    values = {
-        name: {"value": list(value) if isinstance(value, tuple) else value, "search": None}
-        for name, value in read.parameters.items()
-    }
+    values = {name: {"value": plain(value), "search": None} for name, value in read.parameters.items()}
     found = {
         "defaults": [{"override /parents": identifier}, {"override /method": [read.method]}],
         "experiment": {
@@ -177,7 +175,7 @@ def _experiment(read: RecipeFile, identifier: str, parents: Sequence[_Member], r
         },
         "method": {read.method: values},
         "budget": {"candidates": 1},
-        "seed": read.seed if registry.get(read.method).mask else 0,
+        "seed": read.seed if registry.get(read.method).random else 0,
     }
     tasks = _tasks(root, {member.card.niche.skill: member.card.id for member in parents if member.card.niche})
     return found | ({"suite": {"tasks": tasks}} if tasks else {})

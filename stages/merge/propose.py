@@ -42,7 +42,7 @@ class Family:
             base=self.base if method.space == "delta" else None,
             parents=self.parents,
             parameters=dict(parameters),  # type: ignore[arg-type]
-            seed=self.seed if method.mask else 0,
+            seed=self.seed if method.random else 0,
             output_dtype=self.output_dtype,
             numerics=NUMERICS,
         )

@@ -14,7 +14,7 @@ from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
-from stages.core.records.recipe import Recipe
+from stages.core.records.recipe import Recipe, plain
 from stages.core.sandbox import launch, levels
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
@@ -152,10 +152,7 @@ def _material(parent: Parent) -> Material:
 
 def _entry(one: Made) -> Json:
     """One row of index.json. Parameters are for reading; the exact ones are in the lineage."""
-    parameters = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in one.recipe.parameters.items()
-    }
+    parameters = {name: plain(value) for name, value in one.recipe.parameters.items()}
     entry = {
         "id": one.recipe.id,
         "method": one.recipe.method,

@@ -4,7 +4,7 @@
 |---|---|
 | base, parents | digests of the exact bytes merged, in the order listed |
 | method, method_version | the arithmetic asked for |
-| parameters | every coefficient and option, resolved; floats as exact hex |
+| parameters | every coefficient and option, resolved; floats as exact hex; rules by tensor name as written |
 | seed | keys the masks of the random methods |
 | output_dtype | decides the final rounding |
 | numerics | version of the arithmetic contract (core/weights/numerics.py) |
@@ -24,7 +24,30 @@ from stages.core.records.files import sha256_bytes
 SCHEMA = "mergelab/recipe/1"
 ID_HEX = 12  # 48 bits: a birthday collision among 10^5 candidates has probability 2e-5, and is detected
 
-Value: TypeAlias = float | int | bool | str | tuple[float, ...]
+
+@dataclass(frozen=True)
+class Rule:
+    """A value for the tensors whose name fits `match`, a pattern as in a shell (*, ?, [abc]), case observed.
+
+    points: one or more, at equal distances from the first layer to the last, straight lines between; a single
+    one holds everywhere. Each point is one number, or one for each parent.
+    """
+
+    match: str
+    points: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A parameter that depends on the tensor: the first rule that fits its name counts. The last fits all."""
+
+    rules: tuple[Rule, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{rule.match}: {_points(rule)}" for rule in self.rules)
+
+
+Value: TypeAlias = float | int | bool | str | tuple[float, ...] | Rules
 
 
 @dataclass(frozen=True)
@@ -83,19 +106,49 @@ def from_json(tree: Json) -> Recipe:
         raise LabError(f"this recipe is incomplete: {problem!r}") from problem
 
 
+def plain(value: Value) -> Json:
+    """The value as a request writes it: numbers, lists, and rules as maps of match with value or layers."""
+    if isinstance(value, tuple):
+        return list(value)
+    if not isinstance(value, Rules):
+        return value
+    found = []
+    for rule in value.rules:
+        points = [point[0] if len(point) == 1 else list(point) for point in rule.points]
+        stated = {"value": points[0]} if len(points) == 1 else {"layers": points}
+        found.append({"match": rule.match, **stated})
+    return found
+
+
+def _points(rule: Rule) -> str:
+    return " … ".join(", ".join(f"{number:g}" for number in point) for point in rule.points)
+
+
 def _encode(value: Value) -> Json:
     if isinstance(value, bool | str | int):
         return value
     if isinstance(value, tuple):
         return [hex_float(number) for number in value]
+    if isinstance(value, Rules):
+        return {"rules": [{"match": rule.match, "points": _hex(rule)} for rule in value.rules]}
     return {"float": hex_float(value)}
+
+
+def _hex(rule: Rule) -> Json:
+    return [[hex_float(number) for number in point] for point in rule.points]
 
 
 def _decode(value: Json) -> Value:
     if isinstance(value, list):
         return tuple(from_hex(number) for number in value)
+    if isinstance(value, dict) and "rules" in value:
+        return Rules(tuple(Rule(rule["match"], _unhex(rule["points"])) for rule in value["rules"]))
     if isinstance(value, dict):
         return from_hex(value["float"])
     if isinstance(value, bool | str | int):
         return value
     raise LabError(f"expected a parameter value, got {value!r}")
+
+
+def _unhex(points: Json) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(from_hex(number) for number in point) for point in points)

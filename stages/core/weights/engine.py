@@ -23,7 +23,8 @@ from stages.core.weights.inputs import Inputs, Manifests
 from stages.core.weights.method import Slice, number
 from stages.core.weights.numerics import BLOCK, mask_key
 from stages.core.weights.plan import Job, Plan
-from stages.core.weights.statistics import measure
+from stages.core.weights.registry import LINES
+from stages.core.weights.statistics import gather
 from stages.core.weights.threads import Threads
 from stages.core.weights.writer import Writer
 
@@ -124,8 +125,11 @@ def stream(
         pieces = _pieces(plan, inputs, crew, {})
         for job in plan.jobs:
             whole = torch.empty(job.elements, dtype=getattr(torch, job.dtype))
-            for start in range(0, job.elements, block_elements):
-                whole[start : start + block_elements] = next(pieces).data
+            done = 0
+            while done < job.elements:
+                piece = next(pieces)
+                whole[piece.start : piece.start + piece.data.numel()] = piece.data
+                done += piece.data.numel()
             yield job.name, whole.reshape(job.shape)
         inputs.finish()
 
@@ -137,6 +141,7 @@ class _Tensor:
         self._plan, self._job, self._inputs, self._crew = plan, job, inputs, crew
         self._again = plan.rereads(job)
         self._held: list[tuple[int, list[Tensor]]] | None = None
+        self._row = (job.shape or (1,))[-1] if plan.method.rows else 1
         if plan.needed and not self._again:
             self._held = list(self._raw())
 
@@ -157,7 +162,8 @@ class _Tensor:
         return self._crew.ordered(partial(run, *block) for block in self._blocks())
 
     def _blocks(self) -> Iterable[tuple[int, list[Tensor]]]:
-        return self._raw() if self._held is None else self._held
+        blocks = self._raw() if self._held is None else self._held
+        return whole_rows(blocks, self._row) if self._row > 1 else blocks
 
     def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
         for start in range(0, self._job.elements, self._inputs.block_elements):
@@ -173,13 +179,25 @@ class _Tensor:
         wide = [block.to(torch.float32) for block in raw]
         base = wide.pop(0) if plan.method.space == "delta" else None
         tensors = wide if base is None else [parent - base for parent in wide]
-        kept = []
+        kept, draws = [], []
+        keys = [mask_key(plan.recipe.seed, parent, self._job.name) for parent in plan.recipe.parents]
         if plan.method.mask is not None:
-            drop = number(plan.recipe.parameters, plan.method.mask)
-            for parent in plan.recipe.parents:
-                key = mask_key(plan.recipe.seed, parent, self._job.name)
-                kept.append(masks.kept(key, start, raw[0].numel(), drop))
-        return Slice(tensors, kept, start), base
+            drop = number(self._job.options, plan.method.mask)
+            kept = [masks.kept(key, start, raw[0].numel(), drop) for key in keys]
+        if plan.method.draws:
+            draws = [masks.draws(key, start, raw[0].numel()) for key in keys]
+        return Slice(tensors, kept, start, draws, self._row), base
+
+
+def whole_rows(blocks: Iterable[tuple[int, list[Tensor]]], row: int) -> Iterator[tuple[int, list[Tensor]]]:
+    """The same elements, cut where rows of `row` elements end; what is left of a block waits for the next."""
+    start, rest = 0, None
+    for _, raw in blocks:
+        joined = raw if rest is None else [torch.cat(pair) for pair in zip(rest, raw, strict=True)]
+        whole = joined[0].numel() // row * row
+        if whole:
+            yield start, [block[:whole] for block in joined]
+        start, rest = start + whole, [block[whole:] for block in joined]
 
 
 def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -> Iterator[Piece]:
@@ -196,16 +214,17 @@ def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -
 
 
 def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
-    method, options = plan.method, plan.recipe.parameters
-    seen: dict[str, tuple[float, ...]] = {}
-    for need in method.needed(options):
-        seen.update(measure(need, options, tensor.each, len(plan.recipe.parents), job.elements))
+    method, options = plan.method, job.options
+    seen = gather(method, options, tensor.each, len(plan.recipe.parents), job.elements)
     settled, note = method.settle(job.coefficients, seen)
     if note is not None:
         notes[job.name] = note
+    factor = job.coefficients.get(LINES)
 
     def block(given: Slice, base: Tensor | None) -> Piece:
         merged = method.block(given, settled, seen)
+        if isinstance(factor, float):
+            merged = merged * factor
         whole = merged if base is None else base + merged
         return Piece(job, given.start, arithmetic.narrow(whole, getattr(torch, job.dtype)))
 

@@ -13,11 +13,23 @@ PER_WORD = 4  # 16-bit draws in a 64-bit word
 def kept(key: int, start: int, count: int, drop: float) -> Tensor:
     """float32 [count]: ones for the elements start … start+count that are kept, zeros for those dropped.
 
-    Element i takes bits 16·(i mod 4) … +15 of word i // 4, and is kept if they are at least 65536 · drop.
-    Word j is output j of splitmix64 from state `key`. start: a multiple of 4.
+    An element is kept if its draw is at least 65536 · drop.
+    """
+    return torch.from_numpy((_draws(key, start, count) >= np.uint16(drop_count(drop))).astype(np.float32))
+
+
+def draws(key: int, start: int, count: int) -> Tensor:
+    """float32 [count]: the draws, 0 … 65535, of the elements start … start+count."""
+    return torch.from_numpy(_draws(key, start, count).astype(np.float32))
+
+
+def _draws(key: int, start: int, count: int) -> "np.ndarray[tuple[int], np.dtype[np.uint16]]":
+    """Element i takes bits 16·(i mod 4) … +15 of word i // 4; word j is output j of splitmix64 from `key`.
+
     Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
     """
-    first, words = start // PER_WORD, -(-count // PER_WORD)
+    first, skipped = divmod(start, PER_WORD)
+    words = -(-(count + skipped) // PER_WORD)
     word = np.arange(first + 1, first + 1 + words, dtype="<u8")
     word *= np.uint64(GOLDEN)
     word += np.uint64(key)
@@ -25,5 +37,4 @@ def kept(key: int, start: int, count: int, drop: float) -> Tensor:
         word ^= word >> np.uint64(shift)
         word *= np.uint64(factor)
     word ^= word >> np.uint64(31)
-    draws = word.view("<u2")[:count]
-    return torch.from_numpy((draws >= np.uint16(drop_count(drop))).astype(np.float32))
+    return word.view("<u2")[skipped : skipped + count]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from stages.core.records.canonical import Json
-from stages.core.records.recipe import Value
+from stages.core.records.recipe import Rules, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,29 +38,40 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Need:
-    """A statistic of one tensor that must be known before its first block is merged.
-
-    statistic: `kept_magnitude` (argument: the density parameter), `dots`, or `masked_l1`.
-    when: (parameter, choice) that must hold for it to be needed; None is always.
-    """
-
-    statistic: Literal["kept_magnitude", "dots", "masked_l1"]
-    argument: str | None = None
-    when: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
 class Slice:
     """Elements start … start+n of one tensor, flattened in row-major order.
 
     tensors: float32 [n], one per parent in listed order: weights, or deltas for a delta method.
     kept: float32 [n] of ones (kept) and zeros (dropped), one per parent, for methods with a mask; else empty.
+    draws: float32 [n] of whole numbers 0 … 65535, one per parent, for methods with draws; else empty.
+    row: length of the tensor's last dimension for methods by rows (n and start are multiples of it); else 1.
     """
 
     tensors: "Sequence[Tensor]"
     kept: "Sequence[Tensor]"
     start: int
+    draws: "Sequence[Tensor]" = ()
+    row: int = 1
+
+
+@dataclass(frozen=True)
+class Need:
+    """A statistic of one tensor that must be known before its first block is merged.
+
+    statistic: `kept_magnitude` (argument: the density parameter), `dots`, `masked_l1`, or `squares`.
+    when: (parameter, choice) that must hold for it to be needed; None is always.
+    label: stands before the names of its values, where a method takes one statistic twice.
+    count: for kept_magnitude, how many of so many elements are kept, in place of the argument; 0 is allowed.
+    of: what is measured in place of the parents, elementwise (kept_magnitude: one tensor), given the values
+    of the needs before it. Such a statistic belongs to the method: it cannot be shared between methods.
+    """
+
+    statistic: Literal["kept_magnitude", "dots", "masked_l1", "squares"]
+    argument: str | None = None
+    when: tuple[str, str] | None = None
+    label: str = ""
+    count: Callable[[Options, int], int] | None = None
+    of: "Callable[[Slice, Options, Statistics], Sequence[Tensor]] | None" = None
 
 
 def _nothing_wrong(options: Options) -> list[str]:
@@ -81,7 +92,8 @@ class Method:
     settle: those numbers and one tensor's statistics to the final numbers, and a note for the lineage
     (None: nothing to note). block: a slice and the final numbers to the slice of the result, float32 [n]
     (a delta for a delta method). check: sentences on parameters that are wrong together.
-    mask: name of the drop parameter, if random masks are wanted. parents: least and greatest number.
+    mask: name of the drop parameter, if random masks are wanted. draws: whether their draws are wanted.
+    rows: whether slices must be whole rows of the last dimension. parents: least and greatest number.
     """
 
     name: str
@@ -95,7 +107,14 @@ class Method:
     check: Callable[[Options], list[str]] = _nothing_wrong
     needs: tuple[Need, ...] = ()
     mask: str | None = None
+    draws: bool = False
+    rows: bool = False
     parents: tuple[int, int] = (2, 64)
+
+    @property
+    def random(self) -> bool:
+        """Whether the recipe's seed decides bytes."""
+        return self.draws or self.mask is not None
 
     def needed(self, options: Options) -> tuple[Need, ...]:
         """The statistics that these options call for."""
@@ -105,7 +124,7 @@ class Method:
 def number(options: Options, name: str) -> float:
     """The scalar parameter `name`. Raises TypeError if it is of another kind."""
     value = options[name]
-    if isinstance(value, bool | str | tuple):
+    if isinstance(value, bool | str | tuple | Rules):
         raise TypeError(f"{name} is no number: {value!r}")
     return float(value)
 
@@ -116,3 +135,10 @@ def numbers(options: Options, name: str) -> tuple[float, ...]:
     if not isinstance(value, tuple):
         raise TypeError(f"{name} is no list of numbers: {value!r}")
     return value
+
+
+def gram(dots: Sequence[float], parents: int) -> list[list[float]]:
+    """The symmetric matrix of dot products, parents x parents, from its upper triangle row by row."""
+    starts = [place * parents - place * (place - 1) // 2 for place in range(parents)]
+    places = range(parents)
+    return [[dots[starts[min(i, j)] + abs(i - j)] for j in places] for i in places]

@@ -2,17 +2,20 @@
 
 1. Inputs (float32, bfloat16, float16) are widened to float32, exactly. A NaN or an infinity is refused.
 2. Elementwise work is float32 with a separate multiply and add (never fused), in the order of the parents.
-   A delta is parent - base in float32; a delta method's result is added to the base in float32.
-3. Coefficients are worked out in float64 or in decimal, rounded once to float32, and recorded as hex.
+   A delta is parent - base in float32; a delta method's result is added to the base in float32. Two
+   quantities are float64 elementwise until one rounding: the spread of sce and the probabilities of della.
+3. Coefficients are worked out in float64 or in decimal, rounded once to float32, and recorded as hex. A
+   rule over layers is straight lines in float64 (depth.py); the Karcher iteration is decimal throughout.
 4. Reductions over a tensor are float64 trees of fixed shape: leaves of 2^16 elements in flat (row-major)
    order, the last one padded with zeros; inside a leaf the upper half is added to the lower half until one
    element is left; leaves are then added pairwise, an odd one out moving up unchanged.
-5. Selection by magnitude is exact: the k largest |delta|, the lowest flat index first among equals.
+5. Selection by magnitude is exact: the k largest |delta|, the lowest flat index first among equals. Ranks in
+   a row are those of a stable sort by |delta|, which any correct sort gives.
 6. Masks depend on (seed, parent digest, tensor name, element index) alone: `mask_key`, masks.py.
 7. The result is rounded once, to nearest even, to the output type. An overflow is refused.
 8. Tensor order, offsets, headers and shard limits follow from the recipe and the input headers (plan.py).
 
-No libm, BLAS, sorting network or vector-width dependent sum takes part. The caller must not flush subnormals.
+No libm, BLAS, unstable sort or vector-width dependent sum takes part. The caller must not flush subnormals.
 This module imports neither numpy nor torch, so that plans can be made without them.
 
 Identity was shown (tests/core/weights/test_identity.py) on these, and is claimed on no other:
@@ -66,7 +69,7 @@ def mask_key(seed: int, parent: str, tensor: str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
 
-def angle_rad(aa: float, ab: float, bb: float) -> Decimal:
+def angle_rad(aa: float | Decimal, ab: float | Decimal, bb: float | Decimal) -> Decimal:
     """Angle between two vectors from their float64 dot products, 0 to pi, to 50 digits.
 
     Worked out as 2 atan(sin / (1 + cos)): unlike acos, that resolves small angles. aa, bb > 0; rounding that

@@ -5,7 +5,7 @@ A plan can be printed (`describe`), costed (bytes, memory), hashed (`digest`) an
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Literal, NoReturn
 from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
-from stages.core.records.recipe import Recipe, Value
-from stages.core.weights import header, registry
+from stages.core.records.recipe import Recipe, Value, plain
+from stages.core.weights import depth, header, registry
 from stages.core.weights.method import Method, Options
-from stages.core.weights.numerics import BLOCK, NUMERICS
+from stages.core.weights.numerics import BLOCK, NUMERICS, float32
 from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
 
 SCHEMA = "mergelab/plan/1"
@@ -25,6 +25,7 @@ FLOATS = ("float32", "bfloat16", "float16")
 SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
 HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
 PASSES = 3  # over a tensor for its statistics, at most
+ROW_ELEMENTS = 1 << 20  # longest last dimension for methods that rank rows: a row is held and sorted whole
 ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their slack: measured 220 to 250
 
 
@@ -32,7 +33,7 @@ ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their s
 class Job:
     """One output tensor. `merge` runs the method; `copy` takes integer or bool bytes, equal in all parents.
 
-    start and end: byte offsets in the output `file`.
+    start and end: byte offsets in the output `file`. options: the recipe's parameters as they hold here.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Job:
     file: str
     start: int
     end: int
+    options: Options = field(default_factory=dict)
 
     @property
     def elements(self) -> int:
@@ -91,8 +93,13 @@ class Plan:
     def peak_bytes(self) -> int:
         """Estimate of the greatest resident memory of a merge on up to two threads with default blocks."""
         held = max((self._tensor_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
-        parents = len(self.recipe.parents)
-        return ROOM_BYTES + (held if self.needed else 0) + 4 * (3 * parents + 6) * BLOCK * 4
+        parents, longest = len(self.recipe.parents), 0
+        arrays = 3 * parents + 9
+        if any(need.of is not None for need in self.method.needs):
+            arrays += 2 * parents  # float64 copies of the deltas
+        if self.method.rows:  # slices end where rows do
+            longest = max((job.shape[-1] for job in self.jobs if job.shape), default=0)
+        return ROOM_BYTES + (held if self.needed else 0) + 4 * arrays * (BLOCK + longest) * 4
 
     @property
     def needed(self) -> bool:
@@ -156,7 +163,8 @@ def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHAR
     method = _checked(recipe, sources)
     inputs = _inputs(recipe, method, sources)
     _compatible(inputs)
-    coefficients = method.coefficients(recipe.parameters)
+    if method.rows:
+        _rankable(inputs[0])
     parent = inputs[-len(recipe.parents)].tensors
     outputs = [
         (name, recipe.output_dtype if spec.dtype in FLOATS else spec.dtype, spec.shape)
@@ -164,11 +172,14 @@ def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHAR
     ]
     outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
     texts, entries = _layout(outputs, shard_bytes)
+    merged = [name for name, dtype, _ in outputs if parent[name].dtype in FLOATS]
+    local = _coefficients(recipe, method, merged)
     jobs = tuple(
-        Job(entry.name, "merge", entry.dtype, entry.shape, coefficients, file, entry.start, entry.end)
-        if parent[entry.name].dtype in FLOATS
+        Job(entry.name, "merge", entry.dtype, entry.shape, numbers, file, entry.start, entry.end, options)
+        if entry.name in local
         else Job(entry.name, "copy", entry.dtype, entry.shape, {}, file, entry.start, entry.end)
         for file, entry in entries
+        for options, numbers in [local.get(entry.name, ({}, {}))]
     )
     sizes = {name: len(text) for name, text in texts.items()}
     for job in jobs:
@@ -196,6 +207,32 @@ def _checked(recipe: Recipe, sources: Mapping[str, Path]) -> Method:
     if found:
         raise BadRequest([f"recipe {recipe.id}: {problem}" for problem in found])
     return method
+
+
+def _coefficients(recipe: Recipe, method: Method, names: Sequence[str]) -> dict[str, tuple[Options, Options]]:
+    """Tensor name -> the parameters that hold there, and the coefficients that follow from them.
+
+    Raises BadRequest with every rule that fits no tensor or has no value for one, and every set of values
+    that the method cannot use together.
+    """
+    lines = recipe.parameters.get(registry.LINES)
+    given = {name: value for name, value in recipe.parameters.items() if name != registry.LINES}
+    known: dict[str, Options] = {}
+    found: dict[str, tuple[Options, Options]] = {}
+    problems: list[str] = []
+    for name, (options, place) in depth.resolved(given, names).items():
+        key = repr(options)
+        if key not in known:
+            wrong = method.check(options)
+            problems += [f"{name}: {method.name}.{one}" for one in wrong]
+            known[key] = {} if wrong else method.coefficients(options)
+        factor = (
+            {registry.LINES: float32(depth.lines_factor(lines, place))} if isinstance(lines, tuple) else {}
+        )
+        found[name] = options, {**known[key], **factor}
+    if problems:
+        raise BadRequest(problems)
+    return found
 
 
 def _inputs(recipe: Recipe, method: Method, sources: Mapping[str, Path]) -> tuple[Input, ...]:
@@ -233,6 +270,17 @@ def _compatible(inputs: Sequence[Input]) -> None:
             wrong.append(f"{name}: types differ ({', '.join(types)})")
     if wrong:
         _refuse(wrong)
+
+
+def _rankable(given: Input) -> None:
+    """Raises Unmergeable listing every tensor with rows too long to be sorted in bounded memory."""
+    wrong = [
+        f"{name}: rows of {spec.shape[-1]} elements, of which at most {ROW_ELEMENTS} can be ranked"
+        for name, spec in given.tensors.items()
+        if spec.shape and spec.shape[-1] > ROW_ELEMENTS and spec.dtype in FLOATS
+    ]
+    if wrong:
+        raise Unmergeable("\n  ".join(["this method ranks whole rows:", *wrong]))
 
 
 def _refuse(wrong: Sequence[str]) -> NoReturn:
@@ -283,6 +331,6 @@ def _shown(options: Options) -> dict[str, Json]:
     def show(value: Value) -> Json:
         if isinstance(value, tuple):
             return [hex_float(number) for number in value]
-        return hex_float(value) if isinstance(value, float) else value
+        return hex_float(value) if isinstance(value, float) else plain(value)
 
     return {name: show(value) for name, value in options.items()}

@@ -3,12 +3,26 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from stages.core.errors import BadRequest
-from stages.core.records.recipe import Value
+from stages.core.records.recipe import Rule, Rules, Value, plain
 from stages.core.weights.method import Method, Parameter
-from stages.core.weights.methods import dare, linear, slerp, task_arithmetic, ties
+from stages.core.weights.methods import (
+    breadcrumbs,
+    consensus,
+    dare,
+    della,
+    greedy_soup,
+    karcher,
+    linear,
+    model_stock,
+    sce,
+    slerp,
+    task_arithmetic,
+    task_slerp,
+    ties,
+)
 
 METHODS: tuple[Method, ...] = (
     linear.METHOD,
@@ -17,7 +31,17 @@ METHODS: tuple[Method, ...] = (
     ties.METHOD,
     dare.LINEAR,
     dare.TIES,
+    task_slerp.METHOD,
+    karcher.METHOD,
+    model_stock.METHOD,
+    greedy_soup.METHOD,
+    breadcrumbs.METHOD,
+    della.METHOD,
+    della.LINEAR,
+    consensus.METHOD,
+    sce.METHOD,
 )
+LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
 
 
@@ -32,7 +56,9 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
     """Every reason why the method cannot run with these parameters on that many parents; [] if it can.
 
     Parameters left out take their defaults. A per-parent parameter may be one number, or a list with one
-    number for each parent.
+    number for each parent. Any number may be a list of rules by tensor name, {match, value} or
+    {match, layers}, the last with match '*'; what these make together is checked when tensors are known
+    (plan.py).
     """
     if method_name not in BY_NAME:
         return [f"method {method_name!r} is unknown{_nearest(method_name, list(BY_NAME))}"]
@@ -44,14 +70,18 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
         found.append(f"{method_name} takes {wanted} parents, got {parents}")
     names = [parameter.name for parameter in method.parameters]
     for name in parameters:
-        if name not in names:
+        if name == LINES and method.space == "delta":
+            wrong = _wrong_lines(parameters[name])
+            found += [f"{method_name}.{name}: {wrong}"] if wrong else []
+        elif name not in names:
             found.append(f"{method_name}.{name} is unknown{_nearest(name, names)}")
     for parameter in method.parameters:
         if parameter.name in parameters:
             wrong = _wrong(parameter, parameters[parameter.name], parents)
             found += [f"{method_name}.{parameter.name}: {wrong}"] if wrong else []
-    if not found:
-        found += [f"{method_name}.{wrong}" for wrong in method.check(_filled(method, parameters, parents))]
+    filled = {} if found else _filled(method, parameters, parents)
+    if not found and not any(isinstance(value, Rules) for value in filled.values()):
+        found += [f"{method_name}.{wrong}" for wrong in method.check(filled)]
     return found
 
 
@@ -68,13 +98,18 @@ def resolve(method_name: str, given: Mapping[str, object], parents: int) -> dict
 
 
 def _filled(method: Method, given: Mapping[str, object], parents: int) -> dict[str, Value]:
-    return {p.name: _value(p, given.get(p.name, p.default), parents) for p in method.parameters}
+    filled = {p.name: _value(p, given.get(p.name, p.default), parents) for p in method.parameters}
+    if LINES in given:
+        filled[LINES] = tuple(float(number) + 0.0 for number in cast(Sequence[float], given[LINES]))
+    return filled
 
 
 def _value(parameter: Parameter, value: object, parents: int) -> Value:
     """The value in the type that a recipe keeps; `value` has passed `_wrong`. Negative zero becomes zero."""
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str | Rules):
         return value
+    if _is_rules(value):
+        return Rules(tuple(_rule(parameter, rule, parents) for rule in cast(Sequence[Any], value)))
     if isinstance(value, Sequence):
         return tuple(float(number) + 0.0 for number in value)
     number = float(cast(float, value)) + 0.0
@@ -85,14 +120,60 @@ def _wrong(parameter: Parameter, value: object, parents: int) -> str | None:
     if parameter.kind == "flag":
         return None if isinstance(value, bool) else f"expected true or false, got {value!r}"
     if parameter.kind == "choice":
-        if isinstance(value, str) and value in parameter.choices:
-            return None
-        return f"{value!r} is no choice{_nearest(value, parameter.choices)}"
+        known = isinstance(value, str) and value in parameter.choices
+        return None if known else f"{value!r} is no choice{_nearest(value, parameter.choices)}"
+    if isinstance(value, Rules) or _is_rules(value):
+        return _wrong_rules(parameter, value, parents)
     if parameter.kind == "per_parent" and isinstance(value, Sequence) and not isinstance(value, str):
-        if len(value) != parents:
-            return f"expected one number, or one for each of {parents} parents, got {len(value)}"
-        return next(filter(None, (_out_of_range(parameter, number) for number in value)), None)
+        return _wrong_list(parameter, value, parents)
     return _out_of_range(parameter, value)
+
+
+def _wrong_list(parameter: Parameter, value: Sequence[object], parents: int) -> str | None:
+    if len(value) != parents:
+        return f"expected one number, or one for each of {parents} parents, got {len(value)}"
+    return next(filter(None, (_out_of_range(parameter, number) for number in value)), None)
+
+
+def _is_rules(value: object) -> bool:
+    return isinstance(value, Sequence) and any(isinstance(entry, Mapping) for entry in value)
+
+
+def _rule(parameter: Parameter, rule: Mapping[str, Any], parents: int) -> Rule:
+    """The rule that `_wrong_rules` has passed, every point spread over the parents if it has one for each."""
+    points = [rule["value"]] if "value" in rule else rule["layers"]
+    spread = [_value(parameter, point, parents) for point in points]
+    return Rule(rule["match"], tuple(p if isinstance(p, tuple) else (cast(float, p),) for p in spread))
+
+
+def _wrong_rules(parameter: Parameter, value: object, parents: int) -> str | None:
+    """What is wrong first with a list of rules; the last must fit all tensors, so that none is left out."""
+    rules = plain(value) if isinstance(value, Rules) else cast(Sequence[Any], value)
+    for rule in rules:
+        if not isinstance(rule, Mapping) or sorted(rule) not in (["match", "value"], ["layers", "match"]):
+            return f"expected {{match, value}} or {{match, layers}}, got {rule!r}"
+        if not isinstance(rule["match"], str):
+            return f"match: expected a pattern of tensor names, got {rule['match']!r}"
+        points = rule.get("layers", [rule.get("value")])
+        if (
+            not isinstance(points, Sequence)
+            or isinstance(points, str)
+            or ("layers" in rule and len(points) < 2)
+        ):
+            return f"{rule['match']}: layers: expected two or more values, got {points!r}"
+        if any(isinstance(point, Rules) or _is_rules(point) for point in points):
+            return f"{rule['match']}: a rule cannot hold rules"
+        wrong = next(filter(None, (_wrong(parameter, point, parents) for point in points)), None)
+        if wrong:
+            return f"{rule['match']}: {wrong}"
+    return None if rules and rules[-1]["match"] == "*" else "the last rule must have match '*'"
+
+
+def _wrong_lines(value: object) -> str | None:
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 3:
+        return f"expected [a, b, factor outside layers], got {value!r}"
+    bounds = Parameter(LINES, "scalar", 1.0, "", low=-10.0, high=10.0)
+    return next(filter(None, (_out_of_range(bounds, number) for number in value)), None)
 
 
 def _out_of_range(parameter: Parameter, value: object) -> str | None:

@@ -3,12 +3,41 @@
 Each statistic depends on the parents, the base and one argument, never on weights or scales.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeAlias, TypeVar
+
+from torch import Tensor
 
 from stages.core.errors import LabError
 from stages.core.weights.arithmetic import fold, leaves, pairwise
-from stages.core.weights.method import Need, Options, Slice, Statistics, number
+from stages.core.weights.method import Method, Need, Options, Slice, Statistics, number
 from stages.core.weights.selection import Pass, kept_magnitudes
+
+T = TypeVar("T")
+View: TypeAlias = Callable[[Slice, Options, Statistics], Sequence[Tensor]]
+NONE_KEPT = (3.4028234663852886e38, 0)  # the greatest float32: no finite magnitude lies above it
+
+
+def gather(method: Method, options: Options, each: Pass, parents: int, elements: int) -> Statistics:
+    """The values of every statistic that the method needs of one tensor, in the order of its needs."""
+    seen: dict[str, tuple[float, ...]] = {}
+    for need in method.needed(options):
+        given = each
+        if need.of is not None:
+            given = _view(need.of, options, dict(seen), each)
+        found = measure(need, options, given, parents, elements)
+        seen.update({need.label + name: values for name, values in found.items()})
+    return seen
+
+
+def _view(of: View, options: Options, seen: Statistics, each: Pass) -> Pass:
+    """Passes over what `of` makes of each slice."""
+
+    def derived(function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
+        return each(lambda given: function(replace(given, tensors=of(given, options, seen))), stride)
+
+    return derived
 
 
 def measure(need: Need, options: Options, each: Pass, parents: int, elements: int) -> Statistics:
@@ -18,16 +47,27 @@ def measure(need: Need, options: Options, each: Pass, parents: int, elements: in
     kept_magnitude: `threshold` and `cut` per parent (selection.py) for the share options[argument].
     dots: `dots`, the upper triangle of the parents' float64 dot products, row by row.
     masked_l1: `l1` and `masked_l1` per parent, sums of |x| over all and over the kept elements.
+    squares: `squares` per parent, sums of x^2.
     """
+    if need.statistic == "squares":
+        return {"squares": _sums(each, _squares)}
     if need.statistic == "dots":
         return {"dots": _sums(each, _dots)}
     if need.statistic == "masked_l1":
         sums = _sums(each, _masked_l1)
         return {"l1": sums[:parents], "masked_l1": sums[parents:]}
+    keep = _count(need, options, elements)
+    tensors = parents if need.of is None else 1
+    bounds = kept_magnitudes(each, keep, tensors) if keep else [NONE_KEPT] * tensors
+    return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
+
+
+def _count(need: Need, options: Options, elements: int) -> int:
+    if need.count is not None:
+        return need.count(options, elements)
     if need.argument is None:
         raise LabError(f"statistic {need.statistic} needs an argument")
-    bounds = kept_magnitudes(each, kept_count(number(options, need.argument), elements), parents)
-    return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
+    return kept_count(number(options, need.argument), elements)
 
 
 def kept_count(density: float, elements: int) -> int:
@@ -51,3 +91,7 @@ def _masked_l1(given: Slice) -> list[list[float]]:
     whole = [tensor.abs() for tensor in given.tensors]
     masked = [magnitude * kept for magnitude, kept in zip(whole, given.kept, strict=True)]
     return [[fold(leaf) for leaf in leaves(magnitude)] for magnitude in whole + masked]
+
+
+def _squares(given: Slice) -> list[list[float]]:
+    return [[fold(leaf * leaf) for leaf in leaves(tensor)] for tensor in given.tensors]

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.canonical import read_json
+from stages.core.records.recipe import plain
 from stages.core.records.schema import nearest
 from stages.core.weights import registry
 from stages.core.weights.plan import FLOATS
@@ -106,9 +107,7 @@ def translate(tree: Mapping[str, Any], find: Find) -> Translation:
         raise BadRequest(reading.refusals)
     recipe: dict[str, Any] = {"method": row.ours, "parents": [model.name for model in parents]}
     recipe |= {"base": base} if base else {}
-    recipe["parameters"] = {
-        key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()
-    }
+    recipe["parameters"] = {key: plain(value) for key, value in parameters.items()}
     recipe |= {"output_dtype": dtype} if dtype else {}
     return Translation(recipe, (*row.notes, *reading.notes))
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from stages.core.errors import LabError
-from stages.core.records.recipe import Recipe, from_json
+from stages.core.records.recipe import Recipe, Rule, Rules, from_json
 
 RECIPE = Recipe(
     method="ties",
@@ -52,8 +52,9 @@ def test_a_recipe_read_back_is_equal() -> None:
 
 
 def test_a_parameter_of_one_does_not_collide_with_true_or_with_a_list_of_one() -> None:
-    ids = [replace(RECIPE, parameters={"x": value}).digest for value in (1.0, True, 1, (1.0,), "1")]
-    assert len(set(ids)) == 5
+    rules = Rules((Rule("*", ((1.0,),)),))
+    ids = [replace(RECIPE, parameters={"x": value}).digest for value in (1.0, True, 1, (1.0,), "1", rules)]
+    assert len(set(ids)) == 6
 
 
 @pytest.mark.parametrize("tree", [{}, {"schema": "mergelab/recipe/2"}, None, {"schema": "mergelab/recipe/1"}])

@@ -21,6 +21,15 @@ METHODS = {
     "ties": {"density": 0.3, "weights": [1.0, 0.7], "scale": 1.1},
     "dare_linear": {"drop": 0.3, "rescale": "l1"},
     "dare_ties": {"drop": 0.3, "weights": [1.0, 0.7]},
+    "task_slerp": {"t": 0.3, "opposite": "chord", "scale": 1.1},
+    "karcher": {"weights": [1.0, 0.7]},
+    "model_stock": {},
+    "greedy_soup": {"kept": [1, 1], "scores": [0.5, 0.4]},
+    "breadcrumbs": {"density": 0.3, "gamma": 0.05, "weights": [1.0, 0.7]},
+    "della": {"density": 0.4, "epsilon": 0.2, "weights": [1.0, 0.7]},
+    "della_linear": {"density": 0.4, "epsilon": 0.2},
+    "consensus": {"thresholds": [0.3, 0.5], "weights": [1.0, 0.7]},
+    "sce": {"density": 0.3},
 }
 RUNS = ((1, 1 << 16), (1, 1 << 18), (2, 1 << 16), (4, 3 << 16))  # (threads, block_elements)
 

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.core.weights import engine, masks
+from stages.core.weights import engine, masks, registry
 from stages.core.weights.numerics import mask_key
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, state, values
-from tests.reference import merges, rounding
+from tests.reference import merges, more_merges, rounding
 
 Array = NDArray[np.float64]
 
@@ -45,7 +45,36 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
         for election in ("sum_weighted", "sum", "count")
         for divisor in ("surviving_weights", "count")
     ],
+    *[("task_slerp", 2, {"t": t, "opposite": "chord"}) for t in (0.0, 0.3, 1.0)],
+    ("task_slerp", 2, {"t": 0.4, "opposite": "chord", "scale": 1.7}),
+    ("karcher", 2, {}),
+    ("karcher", 3, {"weights": [0.2, 1.0, 0.7]}),
+    ("karcher", 3, {"weights": [0.2, 0.0, 0.7]}),
+    ("karcher", 16, {}),
+    *[("model_stock", parents, {}) for parents in (2, 3, 16)],
+    ("greedy_soup", 2, {}),
+    ("greedy_soup", 3, {"kept": [1, 0, 1], "scores": [0.5, 0.1, 0.7]}),
+    ("breadcrumbs", 2, {}),
+    ("breadcrumbs", 2, {"gamma": 0.0, "density": 1.0}),
+    ("breadcrumbs", 3, {"gamma": 0.1, "density": 0.3, "weights": [1.0, -0.6, 0.3], "normalise": True}),
+    *[
+        ("della", 3, {"density": 0.6, "epsilon": e, "rescale": r, "weights": [1.0, 0.6, 0.7], "election": v})
+        for e, r, v in ((0.2, "paper", "sum_weighted"), (0.0, "none", "sum"), (0.3, "paper", "count"))
+    ],
+    ("della", 2, {"density": 0.3, "divisor": "count"}),
+    ("della_linear", 2, {"density": 0.4, "epsilon": 0.35, "rescale": "paper"}),
+    ("della_linear", 3, {"density": 1.0, "epsilon": 0.0, "weights": [1.0, -0.5, 0.3]}),
+    ("consensus", 2, {"thresholds": 0.3717}),
+    ("consensus", 3, {"thresholds": [0.3717, 0.2131, 0.5893], "weights": [1.0, 0.7, -0.3], "scale": 0.9}),
+    ("consensus", 3, {"thresholds": 0.5319, "active_in": 3, "normalise": True}),
+    ("consensus", 16, {"thresholds": 0.0}),
+    *[
+        ("sce", parents, {"density": density})
+        for parents, density in ((2, 0.1), (3, 0.5), (4, 1.0), (16, 0.3))
+    ],
 ]
+WEIGHT_SPACE = ("linear", "slerp", "karcher", "greedy_soup")
+MORE = ("task_slerp", "karcher", "model_stock", "greedy_soup", "breadcrumbs", "consensus", "sce")
 
 
 def expected(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
@@ -55,6 +84,10 @@ def expected(method: str, name: str, tensors: list[Array], options: dict[str, An
     """
     base, *parents = tensors
     options = dict(options)
+    if method in MORE:
+        return expected_more(method, base, parents, options)
+    if method.startswith("della"):
+        return expected_della(method, name, tensors, options, seed)
     weights = options.pop("weights", ())
     if method == "linear":
         return merges.linear(parents, weights, **options)
@@ -69,6 +102,27 @@ def expected(method: str, name: str, tensors: list[Array], options: dict[str, An
         for i in range(1, len(tensors))
     ]
     return getattr(merges, method)(base, parents, kept, weights, **options)
+
+
+def expected_more(method: str, base: Array, parents: list[Array], options: dict[str, Any]) -> Any:
+    """As `expected`, for the methods of more_merges that draw nothing."""
+    if method == "karcher":
+        return more_merges.karcher(parents, options["weights"])
+    if method == "greedy_soup":
+        return more_merges.greedy_soup(parents, options["kept"])
+    options.pop("opposite", None)
+    return getattr(more_merges, method)(base, parents, **options)
+
+
+def expected_della(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
+    """As `expected`, for della: draws come from the lab, ranks and probabilities from the reference."""
+    base, *parents = tensors
+    pruning = {key: options.pop(key) for key in ("density", "epsilon", "rescale")}
+    pruned = []
+    for label, theta in zip(LABELS[1:], parents, strict=False):
+        draws = masks.draws(mask_key(seed, label, name), 0, base.size).numpy().astype(np.int64)
+        pruned.append(more_merges.row_pruned(theta - base, draws, **pruning))
+    return getattr(more_merges, method)(base, pruned, options.pop("weights"), **options)
 
 
 def assert_conforms(got: Tensor, want: Array, terms: list[Array], dtype: str) -> None:
@@ -112,14 +166,17 @@ def test_every_option_conforms_to_the_float64_reference(
             continue
         arrays = [member[name].double().numpy() for member in states[: parents + 1]]
         want = expected(method, name, arrays, dict(wanted.parameters), wanted.seed)
-        terms = arrays[1:] if method in ("linear", "slerp") else arrays
+        terms = arrays[1:] if method in WEIGHT_SPACE else arrays
         if "drop" in options:
             terms = [*terms, *[(theta - arrays[0]) / (1 - options["drop"]) for theta in arrays[1:]]]
+        if "epsilon" in wanted.parameters:
+            least = float(wanted.parameters["density"]) - float(wanted.parameters["epsilon"])  # type: ignore
+            terms = [*terms, *[(theta - arrays[0]) / least for theta in arrays[1:]]]
         assert_conforms(got, want, terms, dtype)
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 2**10 - 1, 2**10, 2**10 + 1, 2**16 - 1, 2**16, 2**16 + 1])
-@pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"])
+@pytest.mark.parametrize("method", registry.BY_NAME)
 def test_every_size_conforms(tmp_path: Path, method: str, size: int) -> None:
     made = Family(tmp_path, {}, {})
     tensors = [values(seed, (size,), 1.0, torch.float32) for seed in (1, 2, 3)]
@@ -127,7 +184,7 @@ def test_every_size_conforms(tmp_path: Path, method: str, size: int) -> None:
         tensors = [tensor.abs() for tensor in tensors]  # two scalars of unlike sign are antiparallel
     for label, tensor in zip(LABELS, tensors, strict=False):
         made.add(label, {"w": tensor})
-    wanted = recipe(method, dtype="float32")
+    wanted = recipe(method, dtype="float32", **({"opposite": "chord"} if method == "task_slerp" else {}))
     ((_, got),) = engine.stream(planned(made, wanted), made.sources, made.manifests)
     assert got.shape == (size,)
     if size:
@@ -136,7 +193,7 @@ def test_every_size_conforms(tmp_path: Path, method: str, size: int) -> None:
         assert_conforms(got, want, [3 * np.abs(array) for array in arrays], "float32")
 
 
-@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "dare_linear", "dare_ties"])
+@pytest.mark.parametrize("method", [method.name for method in registry.METHODS if method.space == "delta"])
 @pytest.mark.parametrize("rescale", ["paper", "l1"])
 def test_zero_deltas_give_the_base_back(tmp_path: Path, method: str, rescale: str) -> None:
     made = Family(tmp_path, {}, {})

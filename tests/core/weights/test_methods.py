@@ -13,25 +13,34 @@ from torch import Tensor
 from stages.core.weights import registry
 from stages.core.weights.method import Slice
 from stages.core.weights.methods.ties import trimmed
-from stages.core.weights.statistics import kept_count, measure
+from stages.core.weights.statistics import gather, kept_count
 from tests.core.weights.family import counted
 
-ALL = ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"]
-DELTA = ["task_arithmetic", "ties", "dare_linear", "dare_ties"]
+ALL = list(registry.BY_NAME)
+DELTA = [name for name in ALL if registry.BY_NAME[name].space == "delta"]
+WEIGHTED = [
+    name for name in ALL if "weights" in {parameter.name for parameter in registry.BY_NAME[name].parameters}
+]
+MANY = [name for name in ALL if registry.BY_NAME[name].parents[1] >= 16]
 
 
-def apply(name: str, tensors: Sequence[Tensor], kept: Sequence[Tensor] = (), **given: Any) -> Tensor:
-    """The method's block over whole tensors: weights, or deltas for a delta method; k = 1 is allowed."""
+def apply(
+    name: str, tensors: Sequence[Tensor], masks: Sequence[Tensor] = (), /, *, row: int = 0, **given: Any
+) -> Tensor:
+    """The method's block over whole tensors: weights, or deltas for a delta method; k = 1 is allowed.
+
+    row: length of a row for methods by rows; 0 takes the tensor as one row. Draws are counted numbers.
+    """
     method = registry.get(name)
     options = {p.name: p.default for p in method.parameters} | given
     for parameter in method.parameters:
         if parameter.kind == "per_parent" and not isinstance(options[parameter.name], tuple):
             options[parameter.name] = (options[parameter.name],) * len(tensors)
-    whole = Slice(tensors, kept or ([torch.ones_like(tensors[0])] * len(tensors) if method.mask else ()), 0)
-    seen: dict[str, tuple[float, ...]] = {}
-    for need in method.needed(options):
-        each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
-        seen.update(measure(need, options, each, len(tensors), tensors[0].numel()))
+    ones = [torch.ones_like(tensors[0])] * len(tensors) if method.mask else ()
+    drawn = [some(71 + i, tensors[0].numel()).add(1).mul(32768).floor() for i in range(len(tensors))]
+    whole = Slice(tensors, masks or ones, 0, drawn if method.draws else (), row or tensors[0].numel())
+    each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
+    seen = gather(method, options, each, len(tensors), tensors[0].numel())
     settled, _ = method.settle(method.coefficients(options), seen)
     return method.block(whole, settled, seen)
 
@@ -131,7 +140,9 @@ def test_dare_l1_restores_the_norm_of_each_delta() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.permutations([0, 1, 2]), st.sampled_from(["linear", *DELTA]))
+@given(
+    st.permutations([0, 1, 2]), st.sampled_from([name for name in WEIGHTED if not name.startswith("della")])
+)
 def test_the_order_of_parents_changes_rounding_alone(order: list[int], name: str) -> None:
     tensors, weights = [some(1), some(2), some(3)], (0.5, 1.0, 0.7)
     kept = [(some(5 + place) > 0).float() for place in range(3)] if name.startswith("dare") else []
@@ -151,6 +162,11 @@ def test_the_order_of_parents_changes_rounding_alone(order: list[int], name: str
         ("task_arithmetic", {"scale": 1.0}),
         ("ties", {"density": 1.0}),
         ("dare_linear", {"drop": 0.0, "scale": 1.0}),
+        ("breadcrumbs", {"density": 1.0, "gamma": 0.0, "scale": 1.0}),
+        ("della", {"density": 1.0, "epsilon": 0.0}),
+        ("della_linear", {"density": 1.0, "epsilon": 0.0, "scale": 1.0}),
+        ("consensus", {"active_in": 1.0, "scale": 1.0}),
+        ("greedy_soup", {}),
     ],
 )
 def test_one_parent_alone_comes_back(name: str, options: dict[str, Any]) -> None:
@@ -158,7 +174,7 @@ def test_one_parent_alone_comes_back(name: str, options: dict[str, Any]) -> None
 
 
 def test_equal_parents_are_a_fixed_point_of_convex_methods() -> None:
-    for name in ("linear", "slerp"):
+    for name in ("linear", "slerp", "karcher", "greedy_soup", "task_slerp", "model_stock"):
         torch.testing.assert_close(apply(name, [some(1), some(1)]), some(1), rtol=2**-23, atol=0)
 
 
@@ -198,6 +214,6 @@ def test_a_block_function_leaves_its_tensors_alone(name: str) -> None:
     assert torch.equal(kept[0], (some(3) > 0).float())
 
 
-@pytest.mark.parametrize("name", ["linear", *DELTA])
+@pytest.mark.parametrize("name", MANY)
 def test_sixteen_parents_merge(name: str) -> None:
     assert apply(name, [some(place) for place in range(16)]).shape == (501,)

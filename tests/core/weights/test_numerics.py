@@ -68,6 +68,13 @@ def test_masks_are_the_draws_of_splitmix64_in_python_integers(start: int) -> Non
     assert masks.kept(key, start, 23, drop).tolist() == expected
 
 
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 5, 255, 65537])
+def test_draws_of_an_element_do_not_depend_on_where_a_slice_starts(start: int) -> None:
+    whole = masks.draws(77, 0, start + 23)
+    assert torch.equal(masks.draws(77, start, 23), whole[start:])
+    assert torch.equal(masks.kept(77, start, 23, 0.3), (whole[start:] >= round(0.3 * 65536)).float())
+
+
 def test_splitmix64_gives_the_published_first_outputs_of_seed_1234567() -> None:
     """First outputs for seed 1234567, as listed at rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64."""
     outputs = [_splitmix64(1234567 + (i + 1) * 0x9E3779B97F4A7C15) for i in range(3)]

@@ -107,3 +107,12 @@ def test_wide_tensors_come_first_and_names_are_sorted(tmp_path: Path) -> None:
             label, {"b": torch.ones(1), "z": torch.arange(1), "a": torch.ones(1), "on": torch.tensor([True])}
         )
     assert [job.name for job in planned(made, recipe("linear")).jobs] == ["z", "a", "b", "on"]
+
+
+def test_rows_too_long_to_be_ranked_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    made = Family(tmp_path, {}, {})
+    for label in LABELS[:3]:
+        made.add(label, {"long": torch.zeros(1, plan.ROW_ELEMENTS + 1), "tall": torch.zeros(3, 2)})
+    with pytest.raises(Unmergeable, match=r"ranks whole rows:\n  long: rows of 1048577 elements"):
+        planned(made, recipe("della"))
+    assert planned(made, recipe("sce")).jobs

@@ -41,8 +41,8 @@ def test_defaults_alone_are_a_request_without_problems(method: Any, parents: int
 
 def test_an_unknown_method_is_told_with_the_nearest_name() -> None:
     assert problems("tied", {}, 2) == ["method 'tied' is unknown. Did you mean 'ties'?"]
-    with pytest.raises(BadRequest, match=r"method 'della' is unknown\. Known: linear, slerp"):
-        get("della")
+    with pytest.raises(BadRequest, match=r"method 'zipit' is unknown\. Known: linear, slerp"):
+        get("zipit")
 
 
 def test_every_problem_is_told_at_once() -> None:
