@@ -5,6 +5,7 @@ Exit codes: 0 done (a refusal or a rejected candidate is a result), 1 the reques
 """
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -217,11 +218,24 @@ def reproduce(root: Path) -> None:
     from dvc.cli import main as dvc
 
     prepare(root)
+    failures = Failures()
+    logging.getLogger("dvc").addHandler(failures)
     code = dvc(["repro"])
-    if code == DVC_INTERRUPTED:
+    if code == DVC_INTERRUPTED or failures.interrupted:
         raise KeyboardInterrupt
     if code != 0:
         raise LabError("the run stopped; what is finished is kept. Mend what is said above and run it again.")
+
+
+class Failures(logging.Handler):
+    """Tells a stage that Ctrl-C ended from one that failed: DVC returns 1 for both, and logs the code."""
+
+    interrupted = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember whether the failure's cause is a command that exited with 130."""
+        problem = record.exc_info[1] if record.exc_info else None
+        self.interrupted |= f"exited with {INTERRUPTED}" in str(problem and problem.__cause__)
 
 
 def sweep(root: Path, overrides: list[str]) -> None:

@@ -45,6 +45,10 @@ class Laboratory:
         """Run `mergelab ...` here; its output. Raises AssertionError with both streams if it fails."""
         return self._command([sys.executable, "-m", "stages.cli", *arguments], **environment)
 
+    def python(self, *arguments: str) -> str:
+        """Run this interpreter here."""
+        return self._command([sys.executable, *arguments])
+
     def dvc(self, *arguments: str, **environment: str) -> str:
         """Run `dvc ...` here."""
         return self._command([sys.executable, "-m", "dvc", *arguments], **environment)

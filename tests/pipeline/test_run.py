@@ -97,7 +97,7 @@ def test_an_altered_parent_is_refused_before_any_merge(finished: Laboratory, tmp
     altered.unlink()
     altered.write_bytes(flipped)
     with pytest.raises(AssertionError, match=r"sha256"):
-        laboratory._command([str(shutil.which("python")), "-m", "stages.merge"])
+        laboratory.python("-m", "stages.merge")
 
 
 def test_a_copy_without_git_runs_too(tmp_path: Path) -> None:

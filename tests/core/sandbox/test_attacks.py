@@ -52,12 +52,20 @@ def opened(folder: Path, level: str, *, user: int | None = None, landlock_abi: i
 def _python_for(user: int | None) -> Path:
     if user is None:
         return Path(sys.executable)
+    for place in (HERE, *map(Path, runtime.site_folders())):
+        if not _reachable(place):
+            pytest.skip(f"user {user} cannot reach {place}: clone the repository where others may read")
     own = Path(sys.executable).resolve()
-    if all(folder.stat().st_mode & 0o001 for folder in own.parents):
+    if _reachable(own):
         return own
     if SYSTEM_PYTHON.exists():
         return SYSTEM_PYTHON
     pytest.skip(f"user {user} cannot reach {own}, and there is no {SYSTEM_PYTHON}")
+
+
+def _reachable(path: Path) -> bool:
+    """Whether any user may go down to `path`."""
+    return all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents)
 
 
 @pytest.fixture
