@@ -35,6 +35,7 @@ CARRIED = (  # what a merge takes over from its base, or from its first parent i
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+COSTS = ("bytes_read", "bytes_written", "peak_bytes")  # of a plan: estimates, which no lineage should hold
 DTYPE_KEYS = ("dtype", "torch_dtype")  # of config.json: the new name and the old one
 
 
@@ -98,8 +99,8 @@ def build(
 ) -> Json:
     """Merge `recipe` into the empty folder `draft` and describe it there; returns the run record (times).
 
-    Writes the weights, what the base carries over, manifest.json and built.json (recipe, arithmetic,
-    isolation, environment). Raises BadCheckpoint, Unmergeable, NotIsolated or WorkerFailed.
+    Writes the weights, what the base carries over, manifest.json and built.json (`described`, notes of
+    the arithmetic, isolation). Raises BadCheckpoint, Unmergeable, NotIsolated or WorkerFailed.
     """
     used = workshop.sources(recipe)
     folders = {digest: parent.folder for digest, parent in used.items()}
@@ -125,17 +126,16 @@ def build(
     built = manifests.describe(draft)
     _same_files(outcome.result["files"], built)
     write_json(draft / manifests.NAME, built.to_json())
-    arithmetic = {"plan": plan.describe(), "notes": outcome.result["notes"]}
-    write_json(
-        draft / BUILT,
-        {
-            "recipe": recipe.to_json(),
-            "arithmetic": arithmetic,
-            "isolation": outcome.isolation,
-            "environment": workshop.environment,
-        },
-    )
+    found = {"notes": outcome.result["notes"], "isolation": outcome.isolation}
+    write_json(draft / BUILT, described(recipe, workshop) | found)
     return outcome.run
+
+
+def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:
+    """What is known of a candidate before it is made: recipe, plan without its costs, environment."""
+    folders = {digest: parent.folder for digest, parent in workshop.sources(recipe).items()}
+    plan = {key: value for key, value in plans.plan(recipe, folders).describe().items() if key not in COSTS}
+    return {"recipe": recipe.to_json(), "plan": plan, "environment": workshop.environment}
 
 
 def _carry_over(origin: Parent, dtype: str, draft: Path) -> None:

@@ -206,7 +206,7 @@ def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) 
         artifact=manifests.load(draft),
         materials=[_material(parent) for parent in workshop.sources(recipe).values()],
         proposal=Proposal(PROCEDURE, 0, f"{recipe.method}, written by hand"),
-        arithmetic=built["arithmetic"],
+        arithmetic={"plan": built["plan"], "notes": built["notes"]},
         isolation=built["isolation"],
         environment=built["environment"],
         search={

@@ -18,7 +18,7 @@ from stages.core.records.recipe import Recipe, plain
 from stages.core.sandbox import launch, levels
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
-from stages.merge.build import BUILT, Parent, Workshop, build
+from stages.merge.build import BUILT, Parent, Workshop, build, described
 from stages.merge.propose import Family, propose, search_record
 from stages.merge.space import Space, space
 from stages.merge.store import Store, place
@@ -97,7 +97,7 @@ def make_all(
     done: dict[int, Made] = {}
 
     def make(recipe: Recipe, proposal: Proposal) -> Made:
-        folder = store.get(recipe, workshop.environment, level)
+        folder = store.get(recipe, described(recipe, workshop), level)
         if folder is None:
             try:
                 with store.draft(recipe) as draft:
@@ -132,7 +132,7 @@ def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> L
         artifact=manifests.load(folder),
         materials=[_material(parent) for parent in used.values()],
         proposal=one.proposal,
-        arithmetic=built["arithmetic"],
+        arithmetic={"plan": built["plan"], "notes": built["notes"]},
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),

@@ -28,18 +28,18 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
 
-    def get(self, recipe: Recipe, environment: Json, isolation: str) -> Path | None:
+    def get(self, recipe: Recipe, expected: dict[str, Json], isolation: str) -> Path | None:
         """The finished folder of `recipe`, its bytes hashed again; None if absent, altered or made otherwise.
 
-        environment, isolation: those of this run; a candidate made under others is made again, so that
-        lineages are a function of the request and the environment alone.
+        expected: what built.json must say (recipe, plan, environment). isolation: the level of this run. A
+        candidate made otherwise is made again, so that lineages follow from request, code and environment.
         """
         folder = self.folder / recipe.id
         if not folder.is_dir():
             return None
         try:
             built = read_json(folder / BUILT)
-            same = built["recipe"] == recipe.to_json() and built["environment"] == environment
+            same = all(built[key] == value for key, value in expected.items())
             if same and built["isolation"]["level"] == isolation:
                 manifests.check(folder, manifests.load(folder))
                 return folder

@@ -128,6 +128,16 @@ def test_a_candidate_made_in_another_environment_is_made_again(
         assert '"torch": "3"' in path.read_text()
 
 
+def test_a_candidate_that_another_version_planned_otherwise_is_made_again(
+    request_for: Request, workshop: Workshop, tmp_path: Path
+) -> None:
+    first = contents(make(request_for, workshop, tmp_path))
+    for path in (tmp_path / "store").glob("*/built.json"):
+        built = read_json(path)
+        write_json(path, built | {"plan": built["plan"] | {"schema": "mergelab/plan/0"}})
+    assert contents(make(request_for, workshop, tmp_path)) == first
+
+
 def test_drafts_of_dead_makers_are_swept(workshop: Workshop, request_for: Request, tmp_path: Path) -> None:
     draft = tmp_path / "store/.draft-abc-999999999"
     draft.mkdir(parents=True)
