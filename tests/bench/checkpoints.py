@@ -1,4 +1,4 @@
-"""Llama-shaped bfloat16 checkpoints for measuring: a base and fine-tunes of it, from a counter-based generator.
+"""Llama-shaped bfloat16 checkpoints for measuring: a base and its fine-tunes, from a counter-based generator.
 
 Weights are sums of four uniform draws (nearly normal, no libm), a fine-tune moves by about 2 % of a weight:
 its bfloat16 differences take few values, as real ones do, and many are zero.
@@ -21,7 +21,8 @@ Numbers = np.ndarray[Any, np.dtype[Any]]
 
 def shapes(bytes_wanted: float) -> dict[str, tuple[int, ...]]:
     """Tensors of a Llama of about that size in bfloat16: head, embedding and as many layers as fit."""
-    hidden = next(h for h in (2048, 1024, 512, 64) if h == 64 or bytes_wanted >= 6 * 2 * VOCABULARY * h)
+    widths = (2048, 1024, 512, 256, 64)  # the greatest at which head and embedding are at most half of it
+    hidden = next(h for h in widths if h == widths[-1] or bytes_wanted >= 8 * VOCABULARY * h)
     vocabulary = VOCABULARY if hidden > 64 else 512
     inner, narrow = hidden * 11 // 4, hidden // 4
     layer = {

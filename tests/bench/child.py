@@ -5,6 +5,7 @@ the parent process adds as `start`.
 """
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ FILE = "model.safetensors"
 
 
 def copy(job: dict[str, Any], *, verified: bool) -> None:
-    """Read every input in turns, block by block, and write the last one; verified: hash all of them and it."""
+    """Read every input in turns, block by block, and write the last; verified: hash all of them and it."""
     from stages.core.weights.threads import OrderedSha256, Threads
 
     handles = [os.open(Path(folder) / FILE, os.O_RDONLY) for folder in job["inputs"]]
@@ -84,7 +85,7 @@ def main() -> None:
     job = json.loads(sys.stdin.read())
     kind, files = job["kind"], {}
     if kind in ("merge", "in_place"):
-        import stages.core.weights.engine
+        importlib.import_module("stages.core.weights.engine")
     _start(job)
     if kind == "in_place":
         files = in_place(job)
