@@ -40,7 +40,8 @@ def shapes(bytes_wanted: float) -> dict[str, tuple[int, ...]]:
     left = bytes_wanted / 2 - 2 * vocabulary * hidden
     for place in range(max(1, round(left / sum(map(prod, layer.values()))))):
         found |= {f"model.layers.{place}.{name}.weight": shape for name, shape in layer.items()}
-    return found | {"model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
+    found |= {"model.norm.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
+    return dict(sorted(found.items()))  # the order in which safetensors saves tensors of one type
 
 
 def build(folder: Path, member: int, tensors: dict[str, tuple[int, ...]]) -> Path:

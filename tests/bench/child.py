@@ -49,7 +49,14 @@ def merge(job: dict[str, Any]) -> dict[str, str]:
 
     sources = {digest: Path(folder) for digest, folder in job["sources"].items()}
     planned = plan.plan(from_json(job["recipe"]), sources)
-    done = engine.execute(planned, sources, job["manifests"], Path(job["output"]), threads=job["threads"])
+    done = engine.execute(
+        planned,
+        sources,
+        job["manifests"],
+        Path(job["output"]),
+        threads=job["threads"],
+        backend=backend(job, planned),
+    )
     return dict(done.files)
 
 
@@ -64,12 +71,21 @@ def in_place(job: dict[str, Any]) -> dict[str, str]:
     planned = plan.plan(from_json(job["recipe"]), sources)
     live = {one.name: torch.zeros(one.shape, dtype=getattr(torch, one.dtype)) for one in planned.jobs}
     _start(job)
-    engine.merge_into(planned, sources, live, threads=job["threads"])
+    engine.merge_into(planned, sources, live, threads=job["threads"], backend=backend(job, planned))
     _stop(job)
     digest = hashlib.sha256(planned.texts[FILE])
     for one in planned.jobs:
         digest.update(live[one.name].view(-1).view(torch.uint8).numpy().data)
     return {FILE: digest.hexdigest()}
+
+
+def backend(job: dict[str, Any], planned: Any) -> Any:
+    """The kernels, compiled beforehand by the parent process, or None for torch."""
+    if job["kernels"] is None:
+        return None
+    from stages.core.weights.kernels import fast
+
+    return fast.load(planned, Path(job["kernels"]))
 
 
 def _start(job: dict[str, Any]) -> None:
@@ -85,7 +101,8 @@ def main() -> None:
     job = json.loads(sys.stdin.read())
     kind, files = job["kind"], {}
     if kind in ("merge", "in_place"):
-        importlib.import_module("stages.core.weights.engine")
+        plain = "stages.core.weights.plain"
+        importlib.import_module(plain if job["kernels"] is None else "stages.core.weights.kernels.fast")
     _start(job)
     if kind == "in_place":
         files = in_place(job)

@@ -37,14 +37,21 @@ def recipe(method: str) -> Recipe:
     )
 
 
-def jobs(methods: Sequence[str], folders: Sequence[Path], threads: int) -> dict[str, dict[str, Any]]:
+def jobs(
+    methods: Sequence[str], folders: Sequence[Path], threads: int, kernels: Path | None
+) -> dict[str, dict[str, Any]]:
     """What is run in each round, by the name of its row: floors first, then methods, then in place."""
     sources = {label: str(folder) for label, folder in zip(LABELS, folders, strict=True)}
     manifests = {
         label: {child.FILE: sha256_file(folder / child.FILE)}
         for label, folder in zip(LABELS, folders, strict=True)
     }
-    common = {"threads": threads, "sources": sources, "manifests": manifests}
+    common = {
+        "threads": threads,
+        "sources": sources,
+        "manifests": manifests,
+        "kernels": kernels and str(kernels),
+    }
     found: dict[str, dict[str, Any]] = {}
     counts = sorted({inputs(method) for method in methods})
     for count in counts:
@@ -55,6 +62,16 @@ def jobs(methods: Sequence[str], folders: Sequence[Path], threads: int) -> dict[
             name = method if kind == "merge" else f"{method}, in place"
             found[name] = {**common, "kind": kind, "method": method, "recipe": recipe(method).to_json()}
     return found
+
+
+def compiled(methods: Sequence[str], folders: Sequence[Path], place: Path) -> Path:
+    """A folder with the machine code of every method, as the process that starts workers keeps it."""
+    from stages.core.weights.kernels import fast
+
+    sources = dict(zip(LABELS, folders, strict=True))
+    for method in methods:
+        fast.load(plan.plan(recipe(method), sources), place / "kernels", compiling=True)
+    return place / "kernels"
 
 
 def inputs(method: str) -> int:
@@ -83,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--threads", type=int, default=2)
     words.add_argument("--folder", type=Path, default=None, help="where checkpoints go; removed afterwards")
     words.add_argument("--out", type=Path, default=runs.ROOT / "reports/bench/engine.md")
+    words.add_argument("--backend", choices=["numba", "torch"], default="numba")
     words.add_argument("--peer", choices=["mergekit"], default=None)
     asked = words.parse_args(arguments)
     methods = asked.methods.split(",")
@@ -91,7 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folders = [checkpoints.build(Path(place) / str(m), m, tensors) for m in range(len(LABELS))]
         size = (folders[0] / child.FILE).stat().st_size
         measured: dict[str, list[Run]] = {}
-        for name, run in rounds(jobs(methods, folders, asked.threads), Path(place), asked.repeat):
+        kernels = compiled(methods, folders, Path(place)) if asked.backend == "numba" else None
+        todo = jobs(methods, folders, asked.threads, kernels)
+        for name, run in rounds(todo, Path(place), asked.repeat):
             measured.setdefault(name, []).append(run)
             print(f"{name:28} {run.cpu:7.2f} CPU s {run.wall:7.2f} s", flush=True)  # noqa: T201
         beside = {}

@@ -6,26 +6,27 @@ Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows bet
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
-from stages.core.weights import arithmetic, masks
+from stages.core.weights.backend import Backend, Block, Bytes
+from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.inputs import Inputs, Manifests
-from stages.core.weights.method import Slice, number
-from stages.core.weights.numerics import BLOCK, mask_key
+from stages.core.weights.numerics import BLOCK
 from stages.core.weights.plan import Job, Plan
-from stages.core.weights.statistics import measure
 from stages.core.weights.threads import Threads
 from stages.core.weights.writer import Writer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -42,11 +43,11 @@ class Merged:
 
 @dataclass(frozen=True)
 class Piece:
-    """Elements start … start+n of one output tensor, in its output type, flat."""
+    """Elements start … start+n of one output tensor, as bytes of its output type."""
 
     job: Job
     start: int
-    data: Tensor
+    data: Bytes
 
 
 def execute(
@@ -57,6 +58,7 @@ def execute(
     *,
     threads: int = 1,
     block_elements: int = BLOCK,
+    backend: Backend | None = None,
     on_progress: Progress | None = None,
 ) -> Merged:
     """Merge into the files that `writer.preallocate` made in `output`, and return their digests.
@@ -66,14 +68,13 @@ def execute(
     not load), Unmergeable where the arithmetic has no answer.
     """
     notes: dict[str, Json] = {}
-    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
+    with _crew(plan, threads, backend) as (crew, coding), ExitStack() as stack:
         writer = stack.enter_context(Writer(plan, output, crew.output))
         inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
         total, done = sum(job.end - job.start for job in plan.jobs), 0
-        for piece in _pieces(plan, inputs, crew, notes):
-            data = piece.data.view(torch.uint8).numpy().data
-            writer.write(piece.job.file, data)
-            done += len(data)
+        for piece in _pieces(plan, inputs, crew, coding, notes):
+            writer.write(piece.job.file, piece.data.data)
+            done += len(piece.data)
             if on_progress is not None:
                 on_progress(done, total)
         inputs.finish()
@@ -83,11 +84,12 @@ def execute(
 def merge_into(
     plan: Plan,
     sources: Mapping[str, Path],
-    state: Mapping[str, Tensor],
+    state: "Mapping[str, Tensor]",
     manifests: Manifests | None = None,
     *,
     threads: int = 1,
     block_elements: int = BLOCK,
+    backend: Backend | None = None,
 ) -> Mapping[str, Json]:
     """Write the merged tensors over those in `state`, without a file; returns the notes.
 
@@ -97,12 +99,12 @@ def merge_into(
     """
     targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
     notes: dict[str, Json] = {}
-    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
+    with _crew(plan, threads, backend) as (crew, coding), ExitStack() as stack:
         inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
-        for piece in _pieces(plan, inputs, crew, notes):
+        for piece in _pieces(plan, inputs, crew, coding, notes):
             if piece.job.name in targets:
-                targets[piece.job.name][piece.start : piece.start + piece.data.numel()] = piece.data
+                first = piece.start * ITEMSIZE[piece.job.dtype]
+                targets[piece.job.name][first : first + len(piece.data)] = piece.data
         inputs.finish()
     return notes
 
@@ -114,75 +116,69 @@ def stream(
     *,
     threads: int = 1,
     block_elements: int = BLOCK,
-) -> Iterator[tuple[str, Tensor]]:
+    backend: Backend | None = None,
+) -> "Iterator[tuple[str, Tensor]]":
     """Yield (name, merged tensor) in output order, one whole tensor in memory at a time.
 
     Input digests are known to match only when the iterator is exhausted; without manifests, never.
     """
-    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
+    import torch
+
+    with _crew(plan, threads, backend) as (crew, coding), ExitStack() as stack:
         inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
-        pieces = _pieces(plan, inputs, crew, {})
+        pieces = _pieces(plan, inputs, crew, coding, {})
         for job in plan.jobs:
-            whole = torch.empty(job.elements, dtype=getattr(torch, job.dtype))
-            for start in range(0, job.elements, block_elements):
-                whole[start : start + block_elements] = next(pieces).data
-            yield job.name, whole.reshape(job.shape)
+            whole = torch.empty(job.shape, dtype=getattr(torch, job.dtype))
+            memory, done = _target(job, whole), 0
+            while done < len(memory):
+                data = next(pieces).data
+                memory[done : done + len(data)] = data
+                done += len(data)
+            yield job.name, whole
         inputs.finish()
 
 
 class _Tensor:
-    """One tensor under way: runs functions over its slices, in order, as often as wanted."""
+    """One tensor under way: runs functions over its blocks, in order, as often as wanted."""
 
-    def __init__(self, plan: Plan, job: Job, inputs: Inputs, crew: Threads) -> None:
-        self._plan, self._job, self._inputs, self._crew = plan, job, inputs, crew
+    def __init__(self, plan: Plan, job: Job, inputs: Inputs, crew: Threads, backend: Backend) -> None:
+        self.plan, self.job = plan, job
+        self._inputs, self._crew, self._backend = inputs, crew, backend
         self._again = plan.rereads(job)
-        self._held: list[tuple[int, list[Tensor]]] | None = None
+        self._dtypes = [given.tensors[job.name].dtype for given in plan.inputs]
+        self._held: list[Block] | None = None
         if plan.needed and not self._again:
             self._held = list(self._raw())
 
-    def each(self, function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
-        """One pass: function of every slice, without the base; of one element in `stride` (unmasked)."""
+    def each(self, function: Callable[[Block], T]) -> Iterator[T]:
+        """One pass: function of every block."""
+        blocks = self._raw() if self._held is None else self._held
+        return self._crew.ordered(partial(function, block) for block in blocks)
 
-        def run(start: int, raw: list[Tensor]) -> T:
-            return function(self._widened(start, [block[::stride] for block in raw])[0])
+    def _raw(self) -> Iterator[Block]:
+        for start in range(0, self.job.elements, self._inputs.block_elements):
+            yield self._read(start)
 
-        return self._crew.ordered(partial(run, *block) for block in self._blocks())
-
-    def each_with_base(self, function: Callable[[Slice, Tensor | None], T]) -> Iterator[T]:
-        """One pass: function of every slice and of the base there, float32 (None in weight space)."""
-
-        def run(start: int, raw: list[Tensor]) -> T:
-            return function(*self._widened(start, raw))
-
-        return self._crew.ordered(partial(run, *block) for block in self._blocks())
-
-    def _blocks(self) -> Iterable[tuple[int, list[Tensor]]]:
-        return self._raw() if self._held is None else self._held
-
-    def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
-        for start in range(0, self._job.elements, self._inputs.block_elements):
-            yield start, [self._read(place, start) for place in range(len(self._plan.inputs))]
-
-    def _read(self, place: int, start: int) -> Tensor:
-        block = self._inputs.read(place, self._job.name, start, again=self._again)
-        arithmetic.check_finite(block, self._plan.inputs[place].role)
-        return block
-
-    def _widened(self, start: int, raw: list[Tensor]) -> tuple[Slice, Tensor | None]:
-        plan = self._plan
-        wide = [block.to(torch.float32) for block in raw]
-        base = wide.pop(0) if plan.method.space == "delta" else None
-        tensors = wide if base is None else [parent - base for parent in wide]
-        kept = []
-        if plan.method.mask is not None:
-            drop = number(plan.recipe.parameters, plan.method.mask)
-            for parent in plan.recipe.parents:
-                key = mask_key(plan.recipe.seed, parent, self._job.name)
-                kept.append(masks.kept(key, start, raw[0].numel(), drop))
-        return Slice(tensors, kept, start), base
+    def _read(self, start: int) -> Block:
+        count = min(self._inputs.block_elements, self.job.elements - start)
+        sizes = [count * ITEMSIZE[dtype] for dtype in self._dtypes]
+        together = None
+        if len(set(self._dtypes)) == 1:
+            together = np.empty((len(sizes), sizes[0]), np.uint8)
+        rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
+        for place, (row, dtype) in enumerate(zip(rows, self._dtypes, strict=True)):
+            self._inputs.read(place, self.job.name, start, into=row, again=self._again)
+            if not self._backend.finite(row, dtype):
+                role = self.plan.inputs[place].role
+                raise Unmergeable(
+                    f"{role} holds a NaN or an infinity. Repair that checkpoint or leave it out"
+                )
+        return Block(start, rows, together)
 
 
-def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -> Iterator[Piece]:
+def _pieces(
+    plan: Plan, inputs: Inputs, crew: Threads, backend: Backend, notes: dict[str, Json]
+) -> Iterator[Piece]:
     """Every block of the output, in order; notes are added as tensors are begun."""
     _keep_freed_memory()
     for job in plan.jobs:
@@ -190,26 +186,20 @@ def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -
             if job.action == "copy":
                 yield from _copied(plan, job, inputs)
             elif job.elements:
-                yield from _merged(plan, job, _Tensor(plan, job, inputs, crew), notes)
+                yield from _merged(_Tensor(plan, job, inputs, crew, backend), backend, notes)
         except Unmergeable as problem:
             raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
 
 
-def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
-    method, options = plan.method, plan.recipe.parameters
+def _merged(tensor: _Tensor, backend: Backend, notes: dict[str, Json]) -> Iterator[Piece]:
+    plan, job = tensor.plan, tensor.job
     seen: dict[str, tuple[float, ...]] = {}
-    for need in method.needed(options):
-        seen.update(measure(need, options, tensor.each, len(plan.recipe.parents), job.elements))
-    settled, note = method.settle(job.coefficients, seen)
+    for need in plan.method.needed(plan.recipe.parameters):
+        seen.update(backend.measure(need, tensor))
+    settled, note = plan.method.settle(job.coefficients, seen)
     if note is not None:
         notes[job.name] = note
-
-    def block(given: Slice, base: Tensor | None) -> Piece:
-        merged = method.block(given, settled, seen)
-        whole = merged if base is None else base + merged
-        return Piece(job, given.start, arithmetic.narrow(whole, getattr(torch, job.dtype)))
-
-    return tensor.each_with_base(block)
+    return tensor.each(lambda block: Piece(job, block.start, backend.merge(tensor, block, settled, seen)))
 
 
 def _copied(plan: Plan, job: Job, inputs: Inputs) -> Iterator[Piece]:
@@ -217,14 +207,9 @@ def _copied(plan: Plan, job: Job, inputs: Inputs) -> Iterator[Piece]:
     places = range(len(plan.inputs) - len(plan.recipe.parents), len(plan.inputs))
     for start in range(0, job.elements, inputs.block_elements):
         first, *others = [inputs.read(place, job.name, start, again=False) for place in places]
-        if not all(torch.equal(first.view(torch.uint8), other.view(torch.uint8)) for other in others):
+        if not all(np.array_equal(first, other) for other in others):
             raise Unmergeable(f"its {job.dtype} values differ between the parents, and have no mean")
         yield Piece(job, start, first)
-
-
-def _one_torch_thread() -> None:
-    """Keep torch from starting threads of its own below each of ours."""
-    torch.set_num_threads(1)
 
 
 def _keep_freed_memory() -> None:
@@ -238,9 +223,24 @@ def _keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
-def _target(job: Job, tensor: Tensor) -> Tensor:
+def _target(job: Job, tensor: "Tensor") -> Bytes:
+    """The memory of a live tensor."""
+    import torch
+
     wanted = (getattr(torch, job.dtype), job.shape)
     if (tensor.dtype, tuple(tensor.shape)) != wanted or not tensor.is_contiguous() or tensor.is_meta:
         expected, got = f"{job.dtype} {list(job.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
         raise LabError(f"cannot merge into {job.name!r}: expected contiguous {expected}, got {got}")
-    return tensor.detach().view(-1)
+    found: Bytes = tensor.detach().view(-1).view(torch.uint8).numpy()
+    return found
+
+
+@contextmanager
+def _crew(plan: Plan, threads: int, backend: Backend | None) -> Iterator[tuple[Threads, Backend]]:
+    """The threads of one merge and what they run: torch unless another backend is given."""
+    if backend is None:
+        from stages.core.weights.plain import Plain
+
+        backend = Plain()
+    with backend.quiet(), Threads(threads, len(plan.inputs), backend.start) as crew:
+        yield crew, backend

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
-from torch import Tensor
-
 from stages.core.errors import BadCheckpoint, LabError
+from stages.core.weights.backend import Bytes
 from stages.core.weights.numerics import LEAF
 from stages.core.weights.plan import Input, Plan
 from stages.core.weights.threads import Threads
@@ -42,14 +40,16 @@ class Inputs:
                     sources[given.digest] / name, spec, pieces, expected, lane
                 )
 
-    def read(self, place: int, name: str, start: int, *, again: bool) -> Tensor:
-        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type."""
+    def read(self, place: int, name: str, start: int, *, again: bool, into: Bytes | None = None) -> Bytes:
+        """Bytes of elements start … start + block_elements of a tensor of the input at `place`.
+
+        into: where to put them, of exactly their size; a new array without it. again: see verified.py.
+        """
         spec = self._inputs[place].tensors[name]
         size = (spec.end - spec.start) // spec.elements
         first = spec.start + start * size
         last = min(spec.end, first + self.block_elements * size)
-        data = self._open[place][spec.file].read(first, last, again=again)
-        return data.view(getattr(torch, spec.dtype))
+        return self._open[place][spec.file].read(first, last, again=again, into=into)
 
     def finish(self) -> None:
         """Raise BadCheckpoint unless every file has the digest of its manifest."""

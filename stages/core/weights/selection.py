@@ -7,16 +7,12 @@ upper and lower bits settle it in fixed memory. Either way the answer is the sam
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from torch import Tensor, int32
 
-from stages.core.weights.method import Slice
-
-T = TypeVar("T")
 Ints: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Bound: TypeAlias = tuple[float, int]
 LOW_BITS = 16
@@ -27,11 +23,23 @@ SIGMAS = 5  # half width of the bracket in standard errors of the sampled rank
 COLLECTED = 1 << 21  # most elements collected per parent before counting takes over: 24 MiB
 
 
-class Pass(Protocol):
-    """One pass over a tensor: the function's values for each slice, in order."""
+class Counting(Protocol):
+    """What selection asks about the magnitudes of one tensor; place: of a parent. Patterns are |x|'s bits."""
 
-    def __call__(self, function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
-        """Iterate over function(slice), or over function of one element in `stride` of it."""
+    def high(self, stride: int) -> list[Ints]:
+        """Per parent, how many elements, of one in `stride` of each block, have which upper 15 bits."""
+        ...
+
+    def inside(self, brackets: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, Ints, Ints]]]:
+        """Per block and parent: how many lie above the bracket; places and patterns in it, in order."""
+        ...
+
+    def low(self, place: int, upper: int) -> Ints:
+        """How many elements whose upper bits are `upper` have which lower 16 bits."""
+        ...
+
+    def equal(self, place: int, pattern: int) -> Iterator[Ints]:
+        """Per block: the places of the elements with that very pattern, in order."""
         ...
 
 
@@ -44,25 +52,25 @@ class _Inside:
     patterns: list[Ints]
 
 
-def kept_magnitudes(each: Pass, keep: int, parents: int) -> list[Bound]:
+def kept_count(density: float, elements: int) -> int:
+    """How many elements a density keeps: density * elements in float64, rounded down, and at least one."""
+    return max(1, int(density * elements))
+
+
+def kept_magnitudes(counting: Counting, keep: int, parents: int) -> list[Bound]:
     """Per parent, the threshold and the cut that select exactly its `keep` greatest |x|.
 
     Selected are the elements with |x| above the threshold, and those equal to it at a flat index below the
     cut: the lowest index comes first among equals. keep: 1 to the tensor's size.
     """
-    sampled = _total(each(lambda given: [_high(x) for x in given.tensors], stride=STRIDE))
-    brackets = [_bracket(counts, keep / STRIDE) for counts in sampled]
-    found = _collect(each, brackets)
+    brackets = [_bracket(counts, keep / STRIDE) for counts in counting.high(STRIDE)]
+    found = _collect(counting, brackets)
     bounds = [_within(inside, keep) for inside in found] if found else [None] * parents
-    return [_counted(each, keep, place) if bound is None else bound for place, bound in enumerate(bounds)]
-
-
-def _patterns(x: Tensor) -> Ints:
-    return x.abs().view(int32).numpy()
-
-
-def _high(x: Tensor) -> Ints:
-    return np.bincount(_patterns(x) >> LOW_BITS, minlength=HIGH_BINS)
+    high = counting.high(1) if None in bounds else []
+    return [
+        _counted(counting, keep, place, high[place]) if bound is None else bound
+        for place, bound in enumerate(bounds)
+    ]
 
 
 def _bracket(counts: Ints, rank: float) -> tuple[int, int]:
@@ -76,21 +84,11 @@ def _bracket(counts: Ints, rank: float) -> tuple[int, int]:
     return bottom << LOW_BITS, top << LOW_BITS
 
 
-def _collect(each: Pass, brackets: Sequence[tuple[int, int]]) -> list[_Inside] | None:
+def _collect(counting: Counting, brackets: Sequence[tuple[int, int]]) -> list[_Inside] | None:
     """One pass over all parents; None as soon as a bracket holds more than COLLECTED elements."""
-
-    def look(given: Slice) -> list[tuple[int, Ints, Ints]]:
-        found = []
-        for x, (bottom, top) in zip(given.tensors, brackets, strict=True):
-            bits = _patterns(x)
-            above = int(np.count_nonzero(bits >= top)) if top < HIGH_BINS << LOW_BITS else 0
-            places = np.flatnonzero((bits - np.int32(bottom)).view(np.uint32) < np.uint32(top - bottom))
-            found.append((above, places + given.start, bits[places]))
-        return found
-
     gathered = [_Inside(0, [], []) for _ in brackets]
     held = [0] * len(brackets)
-    for found in each(look):
+    for found in counting.inside(brackets):
         for place, (above, places, patterns) in enumerate(found):
             gathered[place].above += above
             gathered[place].places.append(places)
@@ -108,7 +106,7 @@ def _within(inside: _Inside, keep: int) -> Bound | None:
     if not 1 <= rank <= len(patterns):
         return None
     least = int(patterns.min())
-    if int(patterns.max()) - least < len(patterns):
+    if int(patterns.max()) - least < max(len(patterns), 4 * LOW_BINS):
         pattern = least + _bin_of(np.bincount(patterns - least), rank)[0]
     else:
         pattern = int(np.partition(patterns, len(patterns) - rank)[len(patterns) - rank])
@@ -116,31 +114,16 @@ def _within(inside: _Inside, keep: int) -> Bound | None:
     return _number(pattern), int(places[patterns == pattern][wanted - 1]) + 1
 
 
-def _counted(each: Pass, keep: int, place: int) -> Bound:
-    """The bound of one parent by counting alone: two passes, and a third up to the cut."""
-    (high,) = _total(each(lambda given: [_high(given.tensors[place])]))
+def _counted(counting: Counting, keep: int, place: int, high: Ints) -> Bound:
+    """The bound of one parent by counting alone: a pass after that for `high`, and another up to the cut."""
     upper, above = _bin_of(high, keep)
-
-    def lower(given: Slice) -> list[Ints]:
-        bits = _patterns(given.tensors[place])
-        return [np.bincount(bits[bits >> LOW_BITS == upper] & (LOW_BINS - 1), minlength=LOW_BINS)]
-
-    (low,) = _total(each(lower))
-    last, above_last = _bin_of(low, keep - above)
+    last, above_last = _bin_of(counting.low(place, upper), keep - above)
     pattern, wanted = upper << LOW_BITS | last, keep - above - above_last
-    for found in each(lambda given: np.flatnonzero(_patterns(given.tensors[place]) == pattern) + given.start):
+    for found in counting.equal(place, pattern):
         if len(found) >= wanted:
             return _number(pattern), int(found[wanted - 1]) + 1
         wanted -= len(found)
     raise AssertionError("the counts promised this many equal elements")
-
-
-def _total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
-    """Sums of each place's counts over all slices."""
-    total = list(next(counts))
-    for found in counts:
-        total = [so_far + more for so_far, more in zip(total, found, strict=True)]
-    return total
 
 
 def _bin_of(counts: Ints, keep: int) -> tuple[int, int]:

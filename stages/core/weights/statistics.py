@@ -6,9 +6,11 @@ Each statistic depends on the parents, the base and one argument, never on weigh
 from collections.abc import Callable
 
 from stages.core.errors import LabError
-from stages.core.weights.arithmetic import fold, leaves, pairwise
+from stages.core.weights.arithmetic import leaves
+from stages.core.weights.counting import Pass, Slices
 from stages.core.weights.method import Need, Options, Slice, Statistics, number
-from stages.core.weights.selection import Pass, kept_magnitudes
+from stages.core.weights.selection import kept_count, kept_magnitudes
+from stages.core.weights.sums import fold, pairwise
 
 
 def measure(need: Need, options: Options, each: Pass, parents: int, elements: int) -> Statistics:
@@ -26,13 +28,8 @@ def measure(need: Need, options: Options, each: Pass, parents: int, elements: in
         return {"l1": sums[:parents], "masked_l1": sums[parents:]}
     if need.argument is None:
         raise LabError(f"statistic {need.statistic} needs an argument")
-    bounds = kept_magnitudes(each, kept_count(number(options, need.argument), elements), parents)
+    bounds = kept_magnitudes(Slices(each), kept_count(number(options, need.argument), elements), parents)
     return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
-
-
-def kept_count(density: float, elements: int) -> int:
-    """How many elements a density keeps: density * elements in float64, rounded down, and at least one."""
-    return max(1, int(density * elements))
 
 
 def _sums(each: Pass, folded: Callable[[Slice], list[list[float]]]) -> tuple[float, ...]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from stages.core.weights import registry
 from stages.core.weights.method import Slice
 from stages.core.weights.methods.ties import trimmed
-from stages.core.weights.statistics import kept_count, measure
+from stages.core.weights.selection import kept_count
+from stages.core.weights.statistics import measure
 from tests.core.weights.family import counted
 
 ALL = ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"]

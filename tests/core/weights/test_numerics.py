@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from stages.core.errors import Unmergeable
 from stages.core.weights import arithmetic, masks, numerics, selection
 from stages.core.weights.method import Slice
+from stages.core.weights.counting import Slices
 from stages.core.weights.selection import kept_magnitudes
 from tests.core.weights.family import counted
 
@@ -114,15 +115,15 @@ def test_a_leaf_folds_as_its_zero_padded_tree(size: int) -> None:
     padded[:size] = counted(3, size)
     while len(padded) > 1:
         padded = padded[: len(padded) // 2] + padded[len(padded) // 2 :]
-    assert arithmetic.fold(counted(3, size)) == padded[0]
+    assert sums.fold(counted(3, size)) == padded[0]
 
 
 def test_leaf_sums_are_added_to_their_neighbours_first() -> None:
     big, small = 2.0**53, 1.0
-    assert arithmetic.pairwise([big, small, small, -big]) == (big + small) + (small - big) == 1.0
+    assert sums.pairwise([big, small, small, -big]) == (big + small) + (small - big) == 1.0
     assert ((big + small) + small) - big == 0.0  # what adding from left to right would give
-    assert arithmetic.pairwise([big, small, small]) == big
-    assert arithmetic.pairwise([]) == 0.0
+    assert sums.pairwise([big, small, small]) == big
+    assert sums.pairwise([]) == 0.0
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -145,7 +146,7 @@ def _selected(x: torch.Tensor, keep: int, block: int) -> torch.Tensor:
     def each(function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
         return (function(Slice([x[i : i + block : stride]], [], i)) for i in range(0, x.numel(), block))
 
-    ((threshold, cut),) = kept_magnitudes(each, keep, 1)
+    ((threshold, cut),) = kept_magnitudes(Slices(each), keep, 1)
     index = torch.arange(x.numel())
     return (x.abs() > threshold) | ((x.abs() == threshold) & (index < cut))
 
