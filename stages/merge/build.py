@@ -20,6 +20,7 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.core.weights import plan as plans
 from stages.core.weights import writer
+from stages.core.weights.kernels import ready
 
 BUILT = "built.json"
 CARRIED = (  # what a merge takes over from its base, or from its first parent if it has none
@@ -98,6 +99,7 @@ def build(
     folders = {digest: parent.folder for digest, parent in used.items()}
     plan = plans.plan(recipe, folders)
     writer.preallocate(plan, draft)
+    kernels = ready.ensure(plan)
     outcome = launch.run(
         {
             "kind": "merge",
@@ -107,8 +109,9 @@ def build(
             "output": str(draft.resolve()),
             "threads": 1,
             "block_elements": None,
+            "kernels": str(kernels.resolve()) if kernels else None,
         },
-        readable=[folder.resolve() for folder in folders.values()],
+        readable=[folder.resolve() for folder in [*folders.values(), *([kernels] if kernels else [])]],
         writable=[(draft / name).resolve() for name in plan.files],
         isolation=workshop.isolation,
         limits=workshop.limits,
@@ -128,7 +131,7 @@ def build(
             "environment": workshop.environment,
         },
     )
-    return outcome.run
+    return {**outcome.run, "backend": outcome.result["backend"]}
 
 
 def _carry_over(origin: Path, draft: Path) -> None:

@@ -13,8 +13,9 @@ HEAD = """# The engine beside copying
 
 `python -m tests.bench.engine`: checkpoints of {size:.2f} GB in bfloat16, page cache warm, {threads} threads,
 {cpu}, {cores} cores, Python {python}, numpy {numpy}.
-Median of {repeat} interleaved runs (least to greatest); seconds per whole merge. *Work* leaves out the interpreter's start and imports, *process* has them. Ratios compare
-processor time of the work with the floors for as many inputs.
+Median of {repeat} interleaved runs (least to greatest); seconds per
+whole merge. *Work* leaves out the interpreter's start and imports,
+*process* has them. Ratios compare processor time of the work with the floors for as many inputs.
 
 | | inputs | work, CPU s | work, wall s | process, CPU s | peak anonymous MiB | × copy | × verified copy |
 |---|---|---|---|---|---|---|---|
@@ -22,7 +23,8 @@ processor time of the work with the floors for as many inputs.
 BESIDE = """
 ## Beside mergekit 0.1.5
 
-Whole commands, process start and imports on both sides; ours with digests verified and computed, mergekit's without.
+Whole commands, process start and imports on both sides; ours with digests verified and computed, theirs
+without.
 
 | method | ours, CPU s | theirs | ratio | ours, wall s | theirs | ratio | ours, peak MiB | theirs |
 |---|---|---|---|---|---|---|---|---|

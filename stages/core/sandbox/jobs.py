@@ -20,26 +20,31 @@ def merge(job: Json, progress: Progress) -> Json:
     """Digests of the files written and the method's notes, for a job of these keys.
 
     recipe: Recipe.to_json(); sources: parent digest → folder; manifests: parent digest → file → sha256;
-    output: folder that holds the pre-allocated files; threads: of this worker; block_elements: or null.
+    output: folder that holds the pre-allocated files; threads: of this worker; block_elements: or null;
+    kernels: folder of compiled kernels, or null for torch: the bytes are the same, `backend` says which.
     Raises BadCheckpoint, Unmergeable.
     """
     _have_no_temporary_folder()
     from stages.core.records import recipe as recipes
     from stages.core.weights import engine, plan
+    from stages.core.weights.kernels import load
 
     sources = {digest: Path(folder) for digest, folder in job["sources"].items()}
     options = {} if job.get("block_elements") is None else {"block_elements": job["block_elements"]}
     planned = plan.plan(recipes.from_json(job["recipe"]), sources)
+    backend = load(planned, job.get("kernels"))
     done = engine.execute(
         planned,
         sources,
         job["manifests"],
         Path(job["output"]),
         threads=job["threads"],
+        backend=backend,
         on_progress=progress,
         **options,
     )
-    return {"files": dict(done.files), "notes": dict(done.notes)}
+    name = "torch" if backend is None else backend.name
+    return {"files": dict(done.files), "notes": dict(done.notes), "backend": name}
 
 
 def probe(job: Json, progress: Progress) -> Json:

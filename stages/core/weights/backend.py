@@ -32,8 +32,15 @@ class Block:
 class Source(Protocol):
     """One tensor under way, whose blocks can be gone through as often as wanted."""
 
-    plan: Plan
-    job: Job
+    @property
+    def plan(self) -> Plan:
+        """The plan it belongs to."""
+        ...
+
+    @property
+    def job(self) -> Job:
+        """What is made of it."""
+        ...
 
     def each(self, function: Callable[[Block], T]) -> Iterator[T]:
         """function of every block, in order; blocks may be worked on side by side."""

@@ -35,18 +35,12 @@ def files(made: Family, wanted: Any, output: Path, backend: Any, **options: int)
     return engine.execute(plan, made.sources, made.manifests, output, backend=backend, **options)
 
 
-@pytest.mark.parametrize(("parents", "output"), [(a, b) for a in FLOATS for b in FLOATS])
-@pytest.mark.parametrize(("method", "count", "options"), CASES)
+@pytest.mark.parametrize("types", [(a, b) for a in FLOATS for b in FLOATS])
+@pytest.mark.parametrize("case", CASES)
 def test_kernels_write_the_bytes_of_the_plain_coding(
-    members: Any,
-    machine_code: Path,
-    tmp_path: Path,
-    method: str,
-    count: int,
-    options: Any,
-    parents: str,
-    output: str,
+    members: Any, machine_code: Path, tmp_path: Path, case: Any, types: tuple[str, str]
 ) -> None:
+    (method, count, options), (parents, output) = case, types
     made, wanted = members[parents], recipe(method, parents=count, dtype=output, **options)
     backend = fast.load(planned(made, wanted), machine_code, compiling=True)
     assert backend is not None
@@ -125,9 +119,7 @@ def test_kernels_refuse_overflow_in_the_words_of_the_plain_coding(machine_code: 
         made.add(label, {"w": torch.full((5,), size, dtype=torch.bfloat16)})
     wanted = recipe("linear", weights=[1.0, 1.0], normalise=False)
     for backend in (fast.load(planned(made, wanted), machine_code, compiling=True), None):
-        with pytest.raises(
-            Unmergeable, match="'w': a merged weight is beyond torch.bfloat16. Choose float32"
-        ):
+        with pytest.raises(Unmergeable, match=r"'w': a merged weight is beyond torch.bfloat16"):
             files(made, wanted, tmp_path / str(backend), backend)
 
 

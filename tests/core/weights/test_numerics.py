@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core.errors import Unmergeable
-from stages.core.weights import arithmetic, masks, numerics, selection
-from stages.core.weights.method import Slice
+from stages.core.weights import arithmetic, masks, numerics, selection, sums
 from stages.core.weights.counting import Slices
+from stages.core.weights.method import Slice
 from stages.core.weights.selection import kept_magnitudes
 from tests.core.weights.family import counted
 

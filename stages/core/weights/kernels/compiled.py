@@ -1,17 +1,16 @@
 """`kernel`: a function compiled by numba, kept in a folder that the parent fills and workers only read.
 
-Machine code is keyed by this folder's sources, numba's version, the processor and its features. No fast-math
-flag is set and nothing is contracted: + − × ÷ round one by one, as numpy and torch round them.
+The folder is named after all that machine code depends on (ready.py). No fast-math flag
+is set and nothing is contracted: + − × ÷ round one by one, as numpy and torch round them.
 Compiled code is code: the folder must be writable by the user alone, like the environment it came from.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 from stages.core.errors import LabError
 
@@ -29,7 +28,7 @@ class _Place:
     compiling = False
 
 
-class _Locator:
+class _Locator(_CacheLocator):
     """numba's questions about a function's cache. Source stamps are in the folder's name instead."""
 
     def ensure_cache_path(self) -> None:
@@ -40,7 +39,7 @@ class _Locator:
         return str(_Place.folder)
 
     def get_source_stamp(self) -> str:
-        return numba.__version__
+        return str(numba.__version__)
 
     def get_disambiguator(self) -> str:
         return ""
@@ -51,11 +50,11 @@ class _Locator:
         return cls()
 
 
-class _Code(CompileResultCacheImpl):  # type: ignore[misc] # numba has no types
-    _locator_classes = (_Locator,)
+class _Code(CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # type: ignore[list-item] # noqa: RUF012 -- as the base class has it
 
 
-class _Cache(FunctionCache):  # type: ignore[misc] # numba has no types
+class _Cache(FunctionCache):
     _impl_class = _Code
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -81,11 +80,3 @@ def use(folder: Path | None, *, compiling: bool) -> None:
     _Place.folder, _Place.compiling = folder, compiling
     for made in KERNELS:
         made._cache = _Cache(made.py_func)
-
-
-def folder_name() -> str:
-    """Digest of everything but the processor that machine code depends on."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -52,7 +52,7 @@ def narrow(source: Any, target: Any) -> bool:
 def _narrow(source: Any, target: Any) -> Any:
     if target.dtype == types.uint16:
 
-        def to_bfloat16(source: Any, target: Any) -> bool:
+        def to_bfloat16(source: Any, target: Any) -> Any:
             bits = source.view(np.uint32)
             greatest = np.uint32(0)
             for i in range(len(target)):
@@ -64,7 +64,7 @@ def _narrow(source: Any, target: Any) -> Any:
 
         return to_bfloat16
 
-    def to_float32(source: Any, target: Any) -> bool:
+    def to_float32(source: Any, target: Any) -> Any:
         bits = source.view(np.uint32)
         greatest = np.uint32(0)
         for i in range(len(target)):

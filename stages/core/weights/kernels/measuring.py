@@ -106,8 +106,8 @@ def masked_l1(raw: Any, start: int, keys: Any, least: Any, sums: Any) -> None:
 
 
 @kernel
-def finite(row: Any) -> bool:
-    """Whether no element of a row, given as uint16 (bfloat16) or uint32 (float32), is a NaN or an infinity."""
+def finite(row: Any) -> Any:
+    """Whether no element of a row, as uint16 (bfloat16) or uint32 (float32), is a NaN or an infinity."""
     shift = np.uint32(16) if row.itemsize == BFLOAT16_BYTES else np.uint32(0)
     most = np.uint32(0)
     for i in range(len(row)):
@@ -149,14 +149,15 @@ def patterns_of(base: Any, parent: Any, bases: Any, deltas: Any) -> Any:
 
 
 @kernel
-def collect(base: Any, parent: Any, bottom: Any, top: Any, places: Any, patterns: Any) -> tuple[int, int]:
+def collect(base: Any, parent: Any, bottom: Any, top: Any, places: Any, patterns: Any) -> Any:
     """How many |delta| patterns are `top` or more, and how many lie from `bottom` to below `top`.
 
     The places and patterns of the latter are written down, in order. Patterns are uint32.
     """
     bases, deltas = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
     width = np.uint32(top - bottom)
-    above, inside = 0, 0
+    above: Any = 0
+    inside = 0
     for a in range(0, len(parent), CHUNK):
         bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], bases, deltas)
         greater = np.int32(0)
