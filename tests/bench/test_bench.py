@@ -19,7 +19,9 @@ def test_the_benchmark_prints_a_row_for_every_floor_and_method(tmp_path: Path, b
         "--backend",
         backend,
     ]
-    engine.main([*words, "--folder", str(tmp_path), "--out", str(tmp_path / "report.md")])
+    engine.main(
+        [*words, "--backend", backend, "--folder", str(tmp_path), "--out", str(tmp_path / "report.md")]
+    )
     text = (tmp_path / "report.md").read_text()
     for row in ("copy 2", "verified 3", "linear", "task_arithmetic", "linear, in place"):
         assert f"\n| {row} | " in text
