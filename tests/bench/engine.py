@@ -101,7 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--folder", type=Path, default=None, help="where checkpoints go; removed afterwards")
     words.add_argument("--out", type=Path, default=runs.ROOT / "reports/bench/engine.md")
     words.add_argument("--backend", choices=["numba", "torch"], default="numba")
-    words.add_argument("--peer", choices=["mergekit"], default=None)
     asked = words.parse_args(arguments)
     methods = asked.methods.split(",")
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="bench-") as place:
@@ -114,12 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, run in rounds(todo, Path(place), asked.repeat):
             measured.setdefault(name, []).append(run)
             print(f"{name:28} {run.cpu:7.2f} CPU s {run.wall:7.2f} s", flush=True)  # noqa: T201
-        beside = {}
-        if asked.peer:
-            from tests.bench import peer
-
-            beside = peer.measure(Path(place), folders, methods, asked.repeat)
-    text = report.markdown(measured, {m: inputs(m) for m in methods}, beside, size, asked.threads)
+    text = report.markdown(measured, {m: inputs(m) for m in methods}, size, asked.threads)
     print(text)  # noqa: T201
     write_text(asked.out, text)
 

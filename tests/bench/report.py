@@ -1,5 +1,6 @@
 """The tables of the engine's benchmark."""
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,33 +13,23 @@ from tests.bench.runs import Run
 HEAD = """# The engine beside copying
 
 `python -m tests.bench.engine`: checkpoints of {size:.2f} GB in bfloat16, page cache warm, {threads} threads,
-{cpu}, {cores} cores, Python {python}, numpy {numpy}.
-Median of {repeat} interleaved runs (least to greatest); seconds per
-whole merge. *Work* leaves out the interpreter's start and imports,
-*process* has them. Ratios compare processor time of the work with the floors for as many inputs.
+{cpu}, {cores} cores, load average {load:.1f} at the end, Python {python}, numpy {numpy}.
+Median of {repeat} interleaved runs (least to greatest); seconds per whole merge. *Work* leaves out the
+interpreter's start and imports, *process* has them. Ratios compare processor time of the work with the
+floors for as many inputs. In place: no digests, and the live model counts as memory.
 
 | | inputs | work, CPU s | work, wall s | process, CPU s | peak anonymous MiB | × copy | × verified copy |
 |---|---|---|---|---|---|---|---|
 """
-BESIDE = """
-## Beside mergekit 0.1.5
-
-Whole commands, process start and imports on both sides; ours with digests verified and computed, theirs
-without.
-
-| method | ours, CPU s | theirs | ratio | ours, wall s | theirs | ratio | ours, peak MiB | theirs |
-|---|---|---|---|---|---|---|---|---|
-"""
-Peers = Mapping[str, tuple[Sequence[Run], Sequence[Run]]]
 
 
 def markdown(
-    measured: Mapping[str, Sequence[Run]], inputs: Mapping[str, int], beside: Peers, size: int, threads: int
+    measured: Mapping[str, Sequence[Run]], inputs: Mapping[str, int], size: int, threads: int
 ) -> str:
-    """The report. measured: runs by row; inputs: files read, by method; beside: (ours, theirs) by method."""
+    """The report. measured: runs by row; inputs: files read, by method."""
     repeat = max(map(len, measured.values()))
     text = HEAD.format(
-        size=size / 1e9, threads=threads, cpu=_processor(), cores=len(_cpus()), repeat=repeat,
+        size=size / 1e9, threads=threads, cpu=_processor(), cores=len(_cpus()), repeat=repeat, load=os.getloadavg()[0],
         python=platform.python_version(), numpy=numpy.__version__,
     )  # fmt: skip
     for name, found in measured.items():
@@ -50,14 +41,6 @@ def markdown(
             ratio = median(r.cpu for r in found) / median(r.cpu for r in measured[f"{floor} {count}"])
             text += f"| {ratio:.2f} "
         text += "|\n"
-    if beside:
-        text += BESIDE
-    for method, (ours, theirs) in beside.items():
-        text += f"| {method} "
-        for key in ("whole_cpu", "whole_wall"):
-            a, b = (median(getattr(run, key) for run in found) for found in (ours, theirs))
-            text += f"| {a:.1f} | {b:.1f} | {b / a:.1f} "
-        text += f"| {max(r.anonymous for r in ours) >> 20} | {max(r.anonymous for r in theirs) >> 20} |\n"
     return text
 
 
