@@ -29,8 +29,8 @@ def markdown(
     """The report. measured: runs by row; inputs: files read, by method."""
     repeat = max(map(len, measured.values()))
     text = HEAD.format(
-        size=size / 1e9, threads=threads, cpu=_processor(), cores=len(_cpus()), repeat=repeat, load=os.getloadavg()[0],
-        python=platform.python_version(), numpy=numpy.__version__,
+        size=size / 1e9, threads=threads, cpu=_processor(), cores=len(_cpus()), repeat=repeat,
+        load=os.getloadavg()[0], python=platform.python_version(), numpy=numpy.__version__,
     )  # fmt: skip
     for name, found in measured.items():
         first = name.split(",")[0]
