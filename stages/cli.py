@@ -7,6 +7,7 @@ Exit codes: 0 done (a refusal or a rejected candidate is a result), 1 the reques
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -233,9 +234,10 @@ class Failures(logging.Handler):
     interrupted = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Remember whether the failure's cause is a command that exited with 130."""
+        """Remember whether the failure's cause is a command, or its shell, that ended by Ctrl-C."""
         problem = record.exc_info[1] if record.exc_info else None
-        self.interrupted |= f"exited with {INTERRUPTED}" in str(problem and problem.__cause__)
+        words = str(problem and problem.__cause__)
+        self.interrupted |= words.endswith((f"exited with {INTERRUPTED}", f"exited with -{signal.SIGINT:d}"))
 
 
 def sweep(root: Path, overrides: list[str]) -> None:

@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -69,15 +70,13 @@ def _reachable(path: Path) -> bool:
 
 
 @pytest.fixture
-def users_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the ordinary user owns and can reach."""
+def users_folder() -> Iterator[Path]:
+    """A folder that the ordinary user owns and can reach: pytest's own are closed to others."""
     if os.getuid() != 0:
         pytest.skip("these tests already run as an ordinary user")
-    folder = tmp_path_factory.mktemp("user")
-    for place in (folder, folder.parent, folder.parent.parent):
-        place.chmod(0o755)
-    os.chown(folder, ORDINARY_USER, ORDINARY_USER)
-    return folder
+    with tempfile.TemporaryDirectory(prefix="mergelab-user-") as name:
+        os.chown(name, ORDINARY_USER, ORDINARY_USER)
+        yield Path(name)
 
 
 def test_only_the_listed_attempts_succeed(tmp_path: Path, level: str) -> None:
