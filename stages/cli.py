@@ -154,13 +154,16 @@ def merge(  # noqa: PLR0917 -- Typer passes them by name
     models: Models = None,
     unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Allow parents without a card.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, from headers alone.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Take every digest and statistic again.")] = False,
     as_json: Json = False,
 ) -> None:
     """Merge once, outside the pipeline, as RECIPE says (ours or mergekit's YAML); never a candidate."""
     from stages.merge.by_hand import run as by_hand
 
     with told():
-        found = by_hand(recipe, folder, base_dir, models or [], unreviewed=unreviewed, dry_run=dry_run)
+        found = by_hand(
+            recipe, folder, base_dir, models or [], unreviewed=unreviewed, dry_run=dry_run, fresh=fresh
+        )
         print_json(found.to_json()) if as_json else out.print(found.text(), markup=False, soft_wrap=True)
 
 

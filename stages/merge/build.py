@@ -21,6 +21,8 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.core.weights import plan as plans
 from stages.core.weights import writer
+from stages.core.weights.kernels import ready
+from stages.merge.memory import Memory
 
 BUILT = "built.json"
 CARRIED = (  # what a merge takes over from its base, or from its first parent if it has none
@@ -63,6 +65,8 @@ class Workshop:
     isolation: Isolation
     limits: Limits
     environment: Json
+    memory: Memory = Memory()  # noqa: RUF009 -- frozen, and remembers nothing
+    threads: int = 1  # of each worker; no part of any identity
 
     def find(self, digest: str) -> Parent:
         """The parent of that digest. Raises LabError when it has not been acquired."""
@@ -104,8 +108,11 @@ def build(
     """
     used = workshop.sources(recipe)
     folders = {digest: parent.folder for digest, parent in used.items()}
-    plan = plans.plan(recipe, folders)
+    plan, memory = plans.plan(recipe, folders), workshop.memory
+    manifested = {digest: parent.manifest for digest, parent in used.items()}
     writer.preallocate(plan, draft)
+    kernels = ready.ensure(plan)
+    stamps = memory.stamps(folders, manifested)
     outcome = launch.run(
         {
             "kind": "merge",
@@ -113,22 +120,28 @@ def build(
             "sources": {digest: str(folder.resolve()) for digest, folder in folders.items()},
             "manifests": {digest: _weights(parent.manifest) for digest, parent in used.items()},
             "output": str(draft.resolve()),
-            "threads": 1,
-            "block_elements": None,
+            "threads": workshop.threads,
+            "kernels": str(kernels) if kernels else None,
+            "facts": memory.facts(plan),
+            "stamps": stamps,
         },
-        readable=[folder.resolve() for folder in folders.values()],
+        readable=[folder.resolve() for folder in [*folders.values(), *([kernels] if kernels else [])]],
         writable=[(draft / name).resolve() for name in plan.files],
         isolation=workshop.isolation,
         limits=workshop.limits,
+        threads=workshop.threads,
         on_progress=on_progress,
     )
+    memory.verified(folders, manifested)
+    memory.keep(outcome.result["measured"])
     _carry_over(next(iter(used.values())), recipe.output_dtype, draft)
     built = manifests.describe(draft)
     _same_files(outcome.result["files"], built)
     write_json(draft / manifests.NAME, built.to_json())
     found = {"notes": outcome.result["notes"], "isolation": outcome.isolation}
     write_json(draft / BUILT, described(recipe, workshop) | found)
-    return outcome.run
+    remembered = sorted(f"{digest}/{name}" for digest, names in stamps.items() for name in names)
+    return {**outcome.run, "backend": outcome.result["backend"], "digests_remembered": remembered}
 
 
 def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:

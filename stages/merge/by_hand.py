@@ -12,6 +12,7 @@ The same recipe gives the same bytes in every file but run.json.
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import publish, sha256_file, write_text
+from stages.core.records.files import cache_folder, publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
@@ -36,6 +37,7 @@ from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import hand_card, hand_family, recipe_file
 from stages.merge.build import BUILT, Parent, Workshop, build, environment
+from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
 
 CONSTRAINTS: Final = Path(__file__).resolve().parents[2] / "constraints.txt"
@@ -43,6 +45,7 @@ ISOLATION: Final = Isolation("L2", "L2")  # one level on all machines, so that t
 SECONDS_PER_BYTE: Final = 1e-7  # of a worker, at the least: 10 MB/s, a slow disk under load
 PROGRESS_STEPS: Final = 20  # one line each where there is no terminal
 PROCEDURE: Final = "by hand"
+THREADS: Final = min(4, os.cpu_count() or 1)  # more wait for the disk
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,25 @@ class Made:
 
 
 def run(
-    recipe: Path, out: Path, base_dir: Path, models: Sequence[str], *, unreviewed: bool, dry_run: bool
+    recipe: Path,
+    out: Path,
+    base_dir: Path,
+    models: Sequence[str],
+    *,
+    unreviewed: bool,
+    dry_run: bool,
+    fresh: bool = False,
 ) -> Survey | Made:
     """What `mergelab merge` does: read `recipe`, then survey it or merge it, with progress on stderr.
 
-    base_dir, models: as recipe_file.folders takes them.
+    base_dir, models: as recipe_file.folders takes them. fresh: use nothing that earlier merges found out.
     """
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
     if dry_run:
         return survey(read, out, unreviewed=unreviewed)
     with narrate("percent merged") as report:
-        return merge(read, out, unreviewed=unreviewed, report=report)
+        memory = Memory() if fresh else Memory(cache_folder() / "memory")
+        return merge(read, out, unreviewed=unreviewed, memory=memory, report=report)
 
 
 def survey(read: RecipeFile, out: Path, *, unreviewed: bool) -> Survey:
@@ -136,16 +147,19 @@ def survey(read: RecipeFile, out: Path, *, unreviewed: bool) -> Survey:
     return Survey(recipe, plan, bool(lacking), lacking, read.notes)
 
 
-def merge(read: RecipeFile, out: Path, *, unreviewed: bool, report: Report) -> Made:
+def merge(read: RecipeFile, out: Path, *, unreviewed: bool, memory: Memory, report: Report) -> Made:
     """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
 
-    unreviewed: take parents without a card, their digests computed now. report: called in 20 steps.
+    unreviewed: take parents without a card, their digests computed now. memory: what earlier merges of the
+    same parents found out; Memory() takes every digest and statistic again. report: called in 20 steps.
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
     planned = survey(read, out, unreviewed=unreviewed)
     out = out.resolve()
-    family = tuple(hand_family.acquired(one, role) for one, role in hand_family.roles(read))
+    named = list(hand_family.roles(read))
+    with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
+        family = tuple(pool.map(lambda one: hand_family.acquired(one[0], one[1], memory.digests), named))
     recipe = _recipe(read, family)
     moved = planned.plan.bytes_read + planned.plan.bytes_written
     limits = Limits()
@@ -158,6 +172,8 @@ def merge(read: RecipeFile, out: Path, *, unreviewed: bool, report: Report) -> M
             cpu_seconds=limits.cpu_seconds + int(moved * SECONDS_PER_BYTE),
         ),
         environment=environment(CONSTRAINTS),
+        memory=memory,
+        threads=THREADS,
     )
     with _draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))

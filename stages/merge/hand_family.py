@@ -6,8 +6,9 @@ from pathlib import Path
 from stages.core.errors import BadCheckpoint, BadRequest
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
-from stages.core.records.files import sha256_bytes, sha256_file
+from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
+from stages.core.records.seen import Seen
 from stages.core.weights import registry
 from stages.merge import alike
 from stages.merge.build import Parent, acquire
@@ -59,11 +60,11 @@ def unreviewed(read: RecipeFile, *, allowed: bool) -> tuple[str, ...]:
     return tuple(names[folder] for folder in lacking)
 
 
-def acquired(one: Named, role: str) -> Parent:
-    """A parent with its manifest and card; without a card, with a manifest computed now."""
+def acquired(one: Named, role: str, digests: Seen) -> Parent:
+    """A parent with its manifest and card; without a card, with a manifest computed now or remembered."""
     if _reviewed(one.folder):
         return acquire(one.folder, _identifier(one), role)
-    return Parent(_identifier(one), role, one.folder, _hashed(one.folder), {})
+    return Parent(_identifier(one), role, one.folder, _hashed(one.folder, digests), {})
 
 
 def provisional(one: Named, role: str) -> Parent:
@@ -74,7 +75,7 @@ def provisional(one: Named, role: str) -> Parent:
     return Parent(_identifier(one), role, one.folder, stand_in, {})
 
 
-def _hashed(folder: Path) -> Manifest:
+def _hashed(folder: Path, digests: Seen) -> Manifest:
     """The manifest that acquiring would give it, but for folders inside, which downloads leave there.
 
     Raises BadCheckpoint for a symbolic link: its target may be another file by the time it is read.
@@ -85,7 +86,7 @@ def _hashed(folder: Path) -> Manifest:
             continue
         if path.is_symlink() or not path.is_file():
             raise BadCheckpoint("not-a-file", f"{path} is no regular file. Copy its target there.")
-        files[path.name] = FileRecord(sha256_file(path), path.stat().st_size)
+        files[path.name] = FileRecord(digests.digest(path), path.stat().st_size)
     return Manifest(files)
 
 

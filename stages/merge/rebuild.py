@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.core.errors import LabError
@@ -13,6 +13,7 @@ from stages.core.records.files import publish
 from stages.core.weights.reader import compare
 from stages.merge import model_card
 from stages.merge.build import Workshop, build
+from stages.merge.memory import Memory
 from stages.merge.store import place
 
 
@@ -49,7 +50,7 @@ def verify(candidates: Path, identifier: str, workshop: Workshop) -> Verificatio
     with tempfile.TemporaryDirectory(prefix="mergelab-verify-") as scratch:
         draft = Path(scratch, "draft")
         draft.mkdir()
-        build(recorded.recipe, workshop, draft)
+        build(recorded.recipe, _forgetful(workshop), draft)
         return Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
 
 
@@ -59,7 +60,7 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
     with tempfile.TemporaryDirectory(prefix=".rebuild-", dir=candidates.parent) as scratch:
         draft, whole = Path(scratch, "draft"), Path(scratch, "whole")
         draft.mkdir()
-        build(recorded.recipe, workshop, draft)
+        build(recorded.recipe, _forgetful(workshop), draft)
         verification = Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
         if not verification.differing:
             place(draft, whole)
@@ -68,6 +69,11 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
                     shutil.copyfile(candidates / identifier / beside, whole / beside)
             publish(whole, candidates / identifier)
     return verification
+
+
+def _forgetful(workshop: Workshop) -> Workshop:
+    """The workshop without its memory: every digest is taken and every statistic measured again."""
+    return replace(workshop, memory=Memory())
 
 
 def _differing(built: Path, recorded: Mapping[str, str], kept: Path) -> list[str]:

@@ -8,6 +8,7 @@ from stages.core.errors import LabError
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.merge.build import Workshop, acquire, environment
+from stages.merge.memory import Memory
 
 PARENTS = Path("data/parents")
 CANDIDATES = Path("data/candidates")
@@ -25,9 +26,15 @@ def workshop(root: Path, request: Request) -> Workshop:
         isolation=Isolation(section.level, section.minimum),
         limits=Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
         environment=environment(root / "constraints.txt"),
+        memory=Memory(work_folder(root) / "memory"),
     )
 
 
+def work_folder(root: Path) -> Path:
+    """Where work is kept between runs: MERGELAB_STORE, else .mergelab."""
+    return Path(os.environ.get("MERGELAB_STORE", root / ".mergelab"))
+
+
 def store_folder(root: Path) -> Path:
-    """Where finished candidates are kept between runs: MERGELAB_STORE, else .mergelab, under candidates/."""
-    return Path(os.environ.get("MERGELAB_STORE", root / ".mergelab")) / "candidates"
+    """Where finished candidates are kept between runs."""
+    return work_folder(root) / "candidates"

@@ -18,6 +18,7 @@ from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.merge import by_hand, hand_card, rebuild
 from stages.merge.experiment_file import write
+from stages.merge.memory import Memory
 from stages.merge.recipe_file import Folders, RecipeFile, load
 from tests.architecture.tree import ROOT
 
@@ -49,7 +50,9 @@ def recipe(folder: Path, text: str = "method: linear\nparents: [left, right]\n")
 
 
 def make(read: RecipeFile, out: Path, *, unreviewed: bool = False) -> by_hand.Made:
-    return by_hand.merge(read, out, unreviewed=unreviewed, report=lambda done, rejected, total: None)
+    return by_hand.merge(
+        read, out, unreviewed=unreviewed, memory=Memory(), report=lambda done, rejected, total: None
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -213,7 +216,7 @@ def test_what_came_into_the_folder_during_the_merge_is_kept(family: Path, tmp_pa
         (out / "precious").write_text("mine")
 
     with pytest.raises(LabError, match="is not empty"):
-        by_hand.merge(recipe(family), out, unreviewed=False, report=meddle)
+        by_hand.merge(recipe(family), out, unreviewed=False, memory=Memory(), report=meddle)
     assert contents(out) == {"precious": b"mine"}
 
 

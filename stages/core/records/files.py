@@ -9,6 +9,11 @@ from pathlib import Path
 READ_BYTES = 1 << 20
 
 
+def cache_folder() -> Path:
+    """The folder of this user for what may be deleted at any time: XDG_CACHE_HOME or ~/.cache, mergelab."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
+
+
 def sha256_bytes(data: bytes) -> str:
     """Lower-case hex SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()

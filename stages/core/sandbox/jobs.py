@@ -17,29 +17,44 @@ NOWHERE = "/nonexistent"
 
 
 def merge(job: Json, progress: Progress) -> Json:
-    """Digests of the files written and the method's notes, for a job of these keys.
+    """Digests of the files written, the method's notes, and what was measured, for a job of these keys.
 
     recipe: Recipe.to_json(); sources: parent digest → folder; manifests: parent digest → file → sha256;
-    output: folder that holds the pre-allocated files; threads: of this worker; block_elements: or null.
+    output: folder that holds the pre-allocated files; threads: of this worker. Optional: block_elements;
+    kernels: folder of compiled ones; facts: statistics already known; stamps: as engine.execute takes them.
     Raises BadCheckpoint, Unmergeable.
     """
     _have_no_temporary_folder()
     from stages.core.records import recipe as recipes
     from stages.core.weights import engine, plan
+    from stages.core.weights.statistics import Known
 
     sources = {digest: Path(folder) for digest, folder in job["sources"].items()}
     options = {} if job.get("block_elements") is None else {"block_elements": job["block_elements"]}
     planned = plan.plan(recipes.from_json(job["recipe"]), sources)
+    backend, known = None, Known(job.get("facts") or {})
+    if job.get("kernels"):
+        from stages.core.weights.kernels.fast import Fast
+
+        backend = Fast(planned, Path(job["kernels"]))
     done = engine.execute(
         planned,
         sources,
         job["manifests"],
         Path(job["output"]),
         threads=job["threads"],
+        backend=backend,
+        known=known,
+        stamps=job.get("stamps"),
         on_progress=progress,
         **options,
     )
-    return {"files": dict(done.files), "notes": dict(done.notes)}
+    return {
+        "files": dict(done.files),
+        "notes": dict(done.notes),
+        "measured": known.found,
+        "backend": "torch" if backend is None else backend.name,
+    }
 
 
 def probe(job: Json, progress: Progress) -> Json:

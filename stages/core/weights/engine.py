@@ -6,29 +6,29 @@ Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows bet
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
-from stages.core.weights import arithmetic, masks
+from stages.core.weights.backend import Backend, Block, Bytes, T
+from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.inputs import Inputs, Manifests
-from stages.core.weights.method import Slice, number
-from stages.core.weights.numerics import BLOCK, mask_key
+from stages.core.weights.numerics import BLOCK
 from stages.core.weights.plan import Job, Plan
-from stages.core.weights.registry import LINES
-from stages.core.weights.statistics import gather
+from stages.core.weights.statistics import Known
 from stages.core.weights.threads import Threads
 from stages.core.weights.writer import Writer
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Progress = Callable[[int, int], None]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 
@@ -43,11 +43,11 @@ class Merged:
 
 @dataclass(frozen=True)
 class Piece:
-    """Elements start … start+n of one output tensor, in its output type, flat."""
+    """Elements start … start+n of one output tensor, as bytes of its output type."""
 
     job: Job
     start: int
-    data: Tensor
+    data: Bytes
 
 
 def execute(
@@ -58,54 +58,56 @@ def execute(
     *,
     threads: int = 1,
     block_elements: int = BLOCK,
+    backend: Backend | None = None,
+    known: Known | None = None,
+    stamps: Manifests | None = None,
     on_progress: Progress | None = None,
 ) -> Merged:
     """Merge into the files that `writer.preallocate` made in `output`, and return their digests.
 
-    manifests: digest -> file -> sha256 of every file read. on_progress: bytes merged so far, and in all.
+    manifests: digest -> file -> sha256 of every file read. backend: torch without one. known: statistics of
+    earlier merges; what this one had to measure is added to it. stamps: digest -> file -> stamp of files that
+    are known to have their digest (records/seen.py). on_progress: bytes merged so far, and in all.
     Raises BadCheckpoint if an input is not what its manifest says (the output then has no header: it does
     not load), Unmergeable where the arithmetic has no answer.
     """
-    notes: dict[str, Json] = {}
-    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
-        writer = stack.enter_context(Writer(plan, output, crew.output))
-        inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
+    how = _How(threads, block_elements, backend, known, stamps)
+    with _run(plan, sources, manifests, how) as run, Writer(plan, output, run.crew.output) as writer:
         total, done = sum(job.end - job.start for job in plan.jobs), 0
-        for piece in _pieces(plan, inputs, crew, notes):
-            data = piece.data.view(torch.uint8).numpy().data
-            writer.write(piece.job.file, data)
-            done += len(data)
+        for piece in run.pieces():
+            writer.write(piece.job.file, piece.data.data)
+            done += len(piece.data)
             if on_progress is not None:
                 on_progress(done, total)
-        inputs.finish()
-        return Merged(writer.finish(), notes)
+        run.inputs.finish()
+        return Merged(writer.finish(), run.notes)
 
 
 def merge_into(
     plan: Plan,
     sources: Mapping[str, Path],
-    state: Mapping[str, Tensor],
+    state: "Mapping[str, Tensor]",
     manifests: Manifests | None = None,
     *,
     threads: int = 1,
     block_elements: int = BLOCK,
+    backend: Backend | None = None,
+    known: Known | None = None,
 ) -> Mapping[str, Json]:
     """Write the merged tensors over those in `state`, without a file; returns the notes.
 
     state: name -> contiguous CPU tensor of the planned shape and dtype. Names that it lacks are passed over
     (tied weights are one tensor under two names). Without manifests the inputs are not hashed: they must have
-    been before. Raises LabError if a tensor of `state` does not fit.
+    been before. backend, known: as for `execute`. Raises LabError if a tensor of `state` does not fit.
     """
     targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
-    notes: dict[str, Json] = {}
-    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
-        for piece in _pieces(plan, inputs, crew, notes):
+    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
+        for piece in run.pieces():
             if piece.job.name in targets:
-                targets[piece.job.name][piece.start : piece.start + piece.data.numel()] = piece.data
-        inputs.finish()
-    return notes
+                first = piece.start * ITEMSIZE[piece.job.dtype]
+                targets[piece.job.name][first : first + len(piece.data)] = piece.data
+        run.inputs.finish()
+        return run.notes
 
 
 def stream(
@@ -115,135 +117,153 @@ def stream(
     *,
     threads: int = 1,
     block_elements: int = BLOCK,
-) -> Iterator[tuple[str, Tensor]]:
+    backend: Backend | None = None,
+    known: Known | None = None,
+) -> "Iterator[tuple[str, Tensor]]":
     """Yield (name, merged tensor) in output order, one whole tensor in memory at a time.
 
     Input digests are known to match only when the iterator is exhausted; without manifests, never.
     """
-    with Threads(threads, len(plan.inputs), _one_torch_thread) as crew, ExitStack() as stack:
-        inputs = stack.enter_context(Inputs(plan, sources, manifests, block_elements, crew))
-        pieces = _pieces(plan, inputs, crew, {})
+    import torch
+
+    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
+        pieces = run.pieces()
         for job in plan.jobs:
-            whole = torch.empty(job.elements, dtype=getattr(torch, job.dtype))
-            done = 0
-            while done < job.elements:
-                piece = next(pieces)
-                whole[piece.start : piece.start + piece.data.numel()] = piece.data
-                done += piece.data.numel()
-            yield job.name, whole.reshape(job.shape)
-        inputs.finish()
+            whole = torch.empty(job.shape, dtype=getattr(torch, job.dtype))
+            memory, done = _target(job, whole), 0
+            while done < len(memory):
+                data = next(pieces).data
+                memory[done : done + len(data)] = data
+                done += len(data)
+            yield job.name, whole
+        run.inputs.finish()
+
+
+@dataclass(frozen=True)
+class _How:
+    """What decides no byte: as `execute` takes it."""
+
+    threads: int
+    block_elements: int
+    backend: Backend | None
+    known: Known | None
+    stamps: Manifests | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One merge under way. notes: filled as tensors are begun."""
+
+    plan: Plan
+    inputs: Inputs
+    crew: Threads
+    backend: Backend
+    known: Known
+    notes: dict[str, Json]
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every block of the output, in order."""
+        for job in self.plan.jobs:
+            try:
+                if job.action == "copy":
+                    yield from self._copied(job)
+                elif job.elements:
+                    yield from self._merged(job)
+            except Unmergeable as problem:
+                raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
+
+    def _merged(self, job: Job) -> Iterator[Piece]:
+        tensor = _Tensor(self, job)
+        seen = self.known.gather(tensor, self.backend)
+        settled, note = self.plan.method.settle(job.coefficients, seen)
+        if note is not None:
+            self.notes[job.name] = note
+        return tensor.each(
+            lambda block: Piece(job, block.start, self.backend.merge(tensor, block, settled, seen))
+        )
+
+    def _copied(self, job: Job) -> Iterator[Piece]:
+        """The tensor of the first parent. Raises Unmergeable if another parent's differs in any byte."""
+        places = range(len(self.plan.inputs) - len(self.plan.recipe.parents), len(self.plan.inputs))
+        for start in range(0, job.elements, self.inputs.block_elements):
+            first, *others = [self.inputs.read(place, job.name, start, again=False) for place in places]
+            if not all(np.array_equal(first, other) for other in others):
+                raise Unmergeable(f"its {job.dtype} values differ between the parents, and have no mean")
+            yield Piece(job, start, first)
+
+
+@contextmanager
+def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, how: _How) -> Iterator[_Run]:
+    """The open inputs of one merge, and the threads that work on it."""
+    backend = how.backend
+    if backend is None:
+        from stages.core.weights.plain import Plain
+
+        backend = Plain()
+    _keep_freed_memory()
+    with (
+        backend.quiet(),
+        Threads(how.threads, len(plan.inputs), backend.start) as crew,
+        Inputs(
+            plan, sources, manifests, block_elements=how.block_elements, crew=crew, stamps=how.stamps
+        ) as inputs,
+    ):
+        yield _Run(plan, inputs, crew, backend, how.known or Known(), {})
 
 
 class _Tensor:
-    """One tensor under way: runs functions over its slices, in order, as often as wanted."""
+    """One tensor under way (backend.Source)."""
 
-    def __init__(self, plan: Plan, job: Job, inputs: Inputs, crew: Threads) -> None:
-        self._plan, self._job, self._inputs, self._crew = plan, job, inputs, crew
+    def __init__(self, run: _Run, job: Job) -> None:
+        plan = run.plan
+        self.plan, self.job = plan, job
+        self.dtypes = [given.tensors[job.name].dtype for given in plan.inputs]
+        self.parents = plan.recipe.parents
+        self.row = (job.shape or (1,))[-1] if plan.method.rows else 1
+        self._inputs, self._crew, self._backend = run.inputs, run.crew, run.backend
         self._again = plan.rereads(job)
-        self._held: list[tuple[int, list[Tensor]]] | None = None
-        self._row = (job.shape or (1,))[-1] if plan.method.rows else 1
+        self._held: list[Block] | None = None
         if plan.needed and not self._again:
-            self._held = list(self._raw())
+            self._held = list(self._read_all())
 
-    def each(self, function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
-        """One pass: function of every slice, without the base; of one element in `stride` (unmasked)."""
+    def each(self, function: Callable[[Block], T]) -> Iterator[T]:
+        """One pass: function of every block."""
+        blocks: Iterable[Block] = self._read_all() if self._held is None else self._held
+        if self.row > 1:
+            blocks = whole_rows(blocks, self.row, [ITEMSIZE[dtype] for dtype in self.dtypes])
+        return self._crew.ordered(partial(function, block) for block in blocks)
 
-        def run(start: int, raw: list[Tensor]) -> T:
-            return function(self._widened(start, [block[::stride] for block in raw])[0])
+    def _read_all(self) -> Iterator[Block]:
+        for start in range(0, self.job.elements, self._inputs.block_elements):
+            yield self._read(start)
 
-        return self._crew.ordered(partial(run, *block) for block in self._blocks())
-
-    def each_with_base(self, function: Callable[[Slice, Tensor | None], T]) -> Iterator[T]:
-        """One pass: function of every slice and of the base there, float32 (None in weight space)."""
-
-        def run(start: int, raw: list[Tensor]) -> T:
-            return function(*self._widened(start, raw))
-
-        return self._crew.ordered(partial(run, *block) for block in self._blocks())
-
-    def _blocks(self) -> Iterable[tuple[int, list[Tensor]]]:
-        blocks = self._raw() if self._held is None else self._held
-        return whole_rows(blocks, self._row) if self._row > 1 else blocks
-
-    def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
-        for start in range(0, self._job.elements, self._inputs.block_elements):
-            yield start, [self._read(place, start) for place in range(len(self._plan.inputs))]
-
-    def _read(self, place: int, start: int) -> Tensor:
-        block = self._inputs.read(place, self._job.name, start, again=self._again)
-        arithmetic.check_finite(block, self._plan.inputs[place].role)
-        return block
-
-    def _widened(self, start: int, raw: list[Tensor]) -> tuple[Slice, Tensor | None]:
-        plan = self._plan
-        wide = [block.to(torch.float32) for block in raw]
-        base = wide.pop(0) if plan.method.space == "delta" else None
-        tensors = wide if base is None else [parent - base for parent in wide]
-        kept, draws = [], []
-        keys = [mask_key(plan.recipe.seed, parent, self._job.name) for parent in plan.recipe.parents]
-        if plan.method.mask is not None:
-            drop = number(self._job.options, plan.method.mask)
-            kept = [masks.kept(key, start, raw[0].numel(), drop) for key in keys]
-        if plan.method.draws:
-            draws = [masks.draws(key, start, raw[0].numel()) for key in keys]
-        return Slice(tensors, kept, start, draws, self._row), base
+    def _read(self, start: int) -> Block:
+        count = min(self._inputs.block_elements, self.job.elements - start)
+        sizes = [count * ITEMSIZE[dtype] for dtype in self.dtypes]
+        together = None
+        if len(set(self.dtypes)) == 1:
+            together = np.empty((len(sizes), sizes[0]), np.uint8)
+        rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
+        for place, (row, dtype) in enumerate(zip(rows, self.dtypes, strict=True)):
+            self._inputs.read(place, self.job.name, start, into=row, again=self._again)
+            if not self._backend.finite(row, dtype):
+                role = self.plan.inputs[place].role
+                raise Unmergeable(
+                    f"{role} holds a NaN or an infinity. Repair that checkpoint or leave it out"
+                )
+        return Block(start, rows, together)
 
 
-def whole_rows(blocks: Iterable[tuple[int, list[Tensor]]], row: int) -> Iterator[tuple[int, list[Tensor]]]:
+def whole_rows(blocks: Iterable[Block], row: int, itemsizes: Sequence[int]) -> Iterator[Block]:
     """The same elements, cut where rows of `row` elements end; what is left of a block waits for the next."""
-    start, rest = 0, None
-    for _, raw in blocks:
-        joined = raw if rest is None else [torch.cat(pair) for pair in zip(rest, raw, strict=True)]
-        whole = joined[0].numel() // row * row
+    start, rest = 0, [np.empty(0, np.uint8) for _ in itemsizes]
+    for block in blocks:
+        joined = [np.concatenate(pair) for pair in zip(rest, block.rows, strict=True)]
+        whole = len(joined[0]) // itemsizes[0] // row * row
+        ends = [whole * size for size in itemsizes]
         if whole:
-            yield start, [block[:whole] for block in joined]
-        start, rest = start + whole, [block[whole:] for block in joined]
-
-
-def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -> Iterator[Piece]:
-    """Every block of the output, in order; notes are added as tensors are begun."""
-    _keep_freed_memory()
-    for job in plan.jobs:
-        try:
-            if job.action == "copy":
-                yield from _copied(plan, job, inputs)
-            elif job.elements:
-                yield from _merged(plan, job, _Tensor(plan, job, inputs, crew), notes)
-        except Unmergeable as problem:
-            raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
-
-
-def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
-    method, options = plan.method, job.options
-    seen = gather(method, options, tensor.each, len(plan.recipe.parents), job.elements)
-    settled, note = method.settle(job.coefficients, seen)
-    if note is not None:
-        notes[job.name] = note
-    factor = job.coefficients.get(LINES)
-
-    def block(given: Slice, base: Tensor | None) -> Piece:
-        merged = method.block(given, settled, seen)
-        if isinstance(factor, float):
-            merged = merged * factor
-        whole = merged if base is None else base + merged
-        return Piece(job, given.start, arithmetic.narrow(whole, getattr(torch, job.dtype)))
-
-    return tensor.each_with_base(block)
-
-
-def _copied(plan: Plan, job: Job, inputs: Inputs) -> Iterator[Piece]:
-    """The tensor of the first parent. Raises Unmergeable if another parent's differs in any byte."""
-    places = range(len(plan.inputs) - len(plan.recipe.parents), len(plan.inputs))
-    for start in range(0, job.elements, inputs.block_elements):
-        first, *others = [inputs.read(place, job.name, start, again=False) for place in places]
-        if not all(torch.equal(first.view(torch.uint8), other.view(torch.uint8)) for other in others):
-            raise Unmergeable(f"its {job.dtype} values differ between the parents, and have no mean")
-        yield Piece(job, start, first)
-
-
-def _one_torch_thread() -> None:
-    """Keep torch from starting threads of its own below each of ours."""
-    torch.set_num_threads(1)
+            yield Block(start, [data[:end] for data, end in zip(joined, ends, strict=True)], None)
+        start, rest = start + whole, [data[end:] for data, end in zip(joined, ends, strict=True)]
 
 
 def _keep_freed_memory() -> None:
@@ -257,9 +277,13 @@ def _keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
-def _target(job: Job, tensor: Tensor) -> Tensor:
+def _target(job: Job, tensor: "Tensor") -> Bytes:
+    """The memory of a live tensor."""
+    import torch
+
     wanted = (getattr(torch, job.dtype), job.shape)
     if (tensor.dtype, tuple(tensor.shape)) != wanted or not tensor.is_contiguous() or tensor.is_meta:
         expected, got = f"{job.dtype} {list(job.shape)}", f"{tensor.dtype} {list(tensor.shape)}"
         raise LabError(f"cannot merge into {job.name!r}: expected contiguous {expected}, got {got}")
-    return tensor.detach().view(-1)
+    found: Bytes = tensor.detach().view(-1).view(torch.uint8).numpy()
+    return found

@@ -4,16 +4,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
-from torch import Tensor
-
 from stages.core.errors import BadCheckpoint, LabError
+from stages.core.weights.backend import Bytes
 from stages.core.weights.numerics import LEAF
 from stages.core.weights.plan import Input, Plan
 from stages.core.weights.threads import Threads
 from stages.core.weights.verified import VerifiedFile
 
-Manifests: TypeAlias = Mapping[str, Mapping[str, str]]  # input digest -> file -> sha256
+Manifests: TypeAlias = Mapping[str, Mapping[str, str]]  # input digest -> file -> sha256, or stamp
 
 
 class Inputs:
@@ -24,8 +22,10 @@ class Inputs:
         plan: Plan,
         sources: Mapping[str, Path],
         manifests: Manifests | None,
+        *,
         block_elements: int,
         crew: Threads,
+        stamps: Manifests | None = None,
     ) -> None:
         if block_elements < LEAF or block_elements % LEAF:
             raise LabError(f"block_elements: expected a multiple of {LEAF}, got {block_elements}")
@@ -34,22 +34,25 @@ class Inputs:
         self._open: list[dict[str, VerifiedFile]] = []
         for given, lane in zip(plan.inputs, crew.inputs, strict=True):
             digests = None if manifests is None else _digests(given, manifests)
+            known = (stamps or {}).get(given.digest, {})
             self._open.append({})
             for name, spec in given.files.items():
                 expected = None if digests is None else digests[name]
                 pieces = self._ranges(given, name)
                 self._open[-1][name] = VerifiedFile(
-                    sources[given.digest] / name, spec, pieces, expected, lane
+                    sources[given.digest] / name, spec, pieces, expected, lane=lane, stamp=known.get(name)
                 )
 
-    def read(self, place: int, name: str, start: int, *, again: bool) -> Tensor:
-        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type."""
+    def read(self, place: int, name: str, start: int, *, again: bool, into: Bytes | None = None) -> Bytes:
+        """Bytes of elements start … start + block_elements of a tensor of the input at `place`.
+
+        into: where to put them, of exactly their size; a new array without it. again: see verified.py.
+        """
         spec = self._inputs[place].tensors[name]
         size = (spec.end - spec.start) // spec.elements
         first = spec.start + start * size
         last = min(spec.end, first + self.block_elements * size)
-        data = self._open[place][spec.file].read(first, last, again=again)
-        return data.view(getattr(torch, spec.dtype))
+        return self._open[place][spec.file].read(first, last, again=again, into=into)
 
     def finish(self) -> None:
         """Raise BadCheckpoint unless every file has the digest of its manifest."""

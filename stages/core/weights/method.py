@@ -94,6 +94,9 @@ class Method:
     (a delta for a delta method). check: sentences on parameters that are wrong together.
     mask: name of the drop parameter, if random masks are wanted. draws: whether their draws are wanted.
     rows: whether slices must be whole rows of the last dimension. parents: least and greatest number.
+    kernel: the compiled coding of `block` (kernels/), if there is one: `combine` where it is the sum of the
+    masked slices times the settled `shares`, `consensus` where it is ties.consensus of the trimmed or masked
+    deltas. Never needed: a method is its plain coding.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Method:
     draws: bool = False
     rows: bool = False
     parents: tuple[int, int] = (2, 64)
+    kernel: Literal["combine", "consensus"] | None = None
 
     @property
     def random(self) -> bool:
@@ -135,6 +139,12 @@ def numbers(options: Options, name: str) -> tuple[float, ...]:
     if not isinstance(value, tuple):
         raise TypeError(f"{name} is no list of numbers: {value!r}")
     return value
+
+
+def numbers_for(options: Options, name: str, parents: int) -> tuple[float, ...]:
+    """The parameter `name` as one number for each of so many parents; one number counts for all."""
+    value = options[name]
+    return value if isinstance(value, tuple) else (number(options, name),) * parents
 
 
 def gram(dots: Sequence[float], parents: int) -> list[list[float]]:

@@ -1,97 +1,125 @@
 """What a method may ask about a whole tensor before its first block is merged.
 
-Each statistic depends on the parents, the base and one argument, never on weights or scales.
+Each statistic depends on the parents, the base and one argument, never on weights or scales: what one merge
+has measured, others over the same parents need not measure again (`Known`).
+
+kept_magnitude: `threshold` and `cut` per parent (selection.py) for the share options[argument].
+dots: `dots`, the upper triangle of the parents' float64 dot products, row by row.
+masked_l1: `l1` and `masked_l1` per parent, sums of |x| over all and over the kept elements.
+squares: `squares` per parent, sums of x^2.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import TypeAlias, TypeVar
-
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from stages.core.errors import LabError
-from stages.core.weights.arithmetic import fold, leaves, pairwise
-from stages.core.weights.method import Method, Need, Options, Slice, Statistics, number
-from stages.core.weights.selection import Pass, kept_magnitudes
+from stages.core.weights.backend import Backend, Source
+from stages.core.weights.method import Need, Options, Statistics, numbers_for
+from stages.core.weights.numerics import NUMERICS, drop_count
+from stages.core.weights.plan import Job, Plan
 
-T = TypeVar("T")
-View: TypeAlias = Callable[[Slice, Options, Statistics], Sequence[Tensor]]
-NONE_KEPT = (3.4028234663852886e38, 0)  # the greatest float32: no finite magnitude lies above it
-
-
-def gather(method: Method, options: Options, each: Pass, parents: int, elements: int) -> Statistics:
-    """The values of every statistic that the method needs of one tensor, in the order of its needs."""
-    seen: dict[str, tuple[float, ...]] = {}
-    for need in method.needed(options):
-        given = each
-        if need.of is not None:
-            given = _view(need.of, options, dict(seen), each)
-        found = measure(need, options, given, parents, elements)
-        seen.update({need.label + name: values for name, values in found.items()})
-    return seen
+Facts: TypeAlias = Mapping[str, Mapping[str, Sequence[float]]]  # subject -> tensor and argument -> values
 
 
-def _view(of: View, options: Options, seen: Statistics, each: Pass) -> Pass:
-    """Passes over what `of` makes of each slice."""
+@dataclass
+class Known:
+    """Statistics by subject (whose they are) and by tensor and argument.
 
-    def derived(function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
-        return each(lambda given: function(replace(given, tensors=of(given, options, seen))), stride)
-
-    return derived
-
-
-def measure(need: Need, options: Options, each: Pass, parents: int, elements: int) -> Statistics:
-    """The named values of one statistic over one tensor of `elements` > 0.
-
-    each: runs a function over the tensor's slices, in order, as often as it is called.
-    kept_magnitude: `threshold` and `cut` per parent (selection.py) for the share options[argument].
-    dots: `dots`, the upper triangle of the parents' float64 dot products, row by row.
-    masked_l1: `l1` and `masked_l1` per parent, sums of |x| over all and over the kept elements.
-    squares: `squares` per parent, sums of x^2.
+    given: from earlier merges over the same digests. found: what this merge had to measure itself.
     """
-    if need.statistic == "squares":
-        return {"squares": _sums(each, _squares)}
+
+    given: Facts = field(default_factory=dict)
+    found: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
+
+    def gather(self, source: Source, backend: Backend) -> Statistics:
+        """The values of every statistic that the method needs of one tensor, in the order of its needs."""
+        seen: dict[str, tuple[float, ...]] = {}
+        for need in source.plan.method.needed(source.job.options):
+            values = self._recall(need, source)
+            if values is None:
+                values = backend.measure(need, source, dict(seen))
+                self._keep(need, source, values)
+            seen.update({need.label + name: found for name, found in values.items()})
+        return seen
+
+    def _recall(self, need: Need, source: Source) -> Statistics | None:
+        entries = _entries(need, source.plan, source.job, source.parents)
+        rows = [self.given.get(subject, {}).get(entry) for subject, entry in entries]
+        known = [tuple(row) for row in rows if row is not None]
+        if not known or len(known) < len(rows):
+            return None
+        return {"dots": known[0]} if need.statistic == "dots" else _by_name(need, known)
+
+    def _keep(self, need: Need, source: Source, values: Statistics) -> None:
+        rows = [values["dots"]] if need.statistic == "dots" else list(zip(*values.values(), strict=True))
+        entries = _entries(need, source.plan, source.job, source.parents)
+        for (subject, entry), row in zip(entries, rows, strict=need.of is None):
+            self.found.setdefault(subject, {})[entry] = row
+
+
+def _by_name(need: Need, rows: Sequence[tuple[float, ...]]) -> Statistics:
+    """The values of one parent in each row, as the values of all parents under each name."""
+    return dict(zip(_NAMES[need.statistic], zip(*rows, strict=True), strict=True))
+
+
+_NAMES = {
+    "kept_magnitude": ("threshold", "cut"),
+    "masked_l1": ("l1", "masked_l1"),
+    "squares": ("squares",),
+}
+
+
+def wanted(plan: Plan) -> dict[str, list[str]]:
+    """Subject -> the entries that a merge by this plan will ask for."""
+    found: dict[str, list[str]] = {}
+    for job in plan.jobs:
+        if job.action == "merge" and job.elements:
+            for need in plan.method.needed(job.options):
+                for subject, entry in _entries(need, plan, job, plan.recipe.parents):
+                    found.setdefault(subject, []).append(entry)
+    return found
+
+
+def _entries(need: Need, plan: Plan, job: Job, parents: Sequence[str]) -> list[tuple[str, str]]:
+    """Under which subjects and entries the values of a need are kept, one for each parent.
+
+    None for a statistic of the method's own making. Dot products are those of all parents together.
+    """
+    if need.of is not None:
+        return []
+    recipe = plan.recipe
+    space = recipe.base if plan.method.space == "delta" else "weights"
     if need.statistic == "dots":
-        return {"dots": _sums(each, _dots)}
+        return [("|".join(["dots", str(NUMERICS), str(space), *parents]), job.name)]
     if need.statistic == "masked_l1":
-        sums = _sums(each, _masked_l1)
-        return {"l1": sums[:parents], "masked_l1": sums[parents:]}
-    keep = _count(need, options, elements)
-    tensors = parents if need.of is None else 1
-    bounds = kept_magnitudes(each, keep, tensors) if keep else [NONE_KEPT] * tensors
-    return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
+        drops = shares(need, job.options, len(parents))
+        arguments = [f"{recipe.seed} {drop_count(drop)}" for drop in drops]
+    elif need.statistic == "kept_magnitude":
+        arguments = [str(keep) for keep in keeps(need, job.options, len(parents), job.elements)]
+    else:
+        arguments = [""] * len(parents)
+    return [
+        (f"{need.statistic}|{NUMERICS}|{space}|{parent}", f"{job.name} {argument}".rstrip())
+        for parent, argument in zip(parents, arguments, strict=True)
+    ]
 
 
-def _count(need: Need, options: Options, elements: int) -> int:
-    if need.count is not None:
-        return need.count(options, elements)
+def shares(need: Need, options: Options, parents: int) -> tuple[float, ...]:
+    """The argument of a need, one number for each parent."""
     if need.argument is None:
         raise LabError(f"statistic {need.statistic} needs an argument")
-    return kept_count(number(options, need.argument), elements)
+    return numbers_for(options, need.argument, parents)
+
+
+def keeps(need: Need, options: Options, parents: int, elements: int) -> list[int]:
+    """How many of the greatest of so many elements a kept_magnitude asks for, of each tensor it looks at."""
+    count = parents if need.of is None else 1
+    if need.count is not None:
+        return [need.count(options, elements)] * count
+    return [kept_count(share, elements) for share in shares(need, options, count)]
 
 
 def kept_count(density: float, elements: int) -> int:
     """How many elements a density keeps: density * elements in float64, rounded down, and at least one."""
     return max(1, int(density * elements))
-
-
-def _sums(each: Pass, folded: Callable[[Slice], list[list[float]]]) -> tuple[float, ...]:
-    """Tree sums of several quantities at once; folded: leaf sums of each quantity in one slice."""
-    columns = zip(*each(folded), strict=True)
-    return tuple(pairwise([leaf for found in column for leaf in found]) for column in columns)
-
-
-def _dots(given: Slice) -> list[list[float]]:
-    wide = [leaves(tensor) for tensor in given.tensors]
-    pairs = [(a, b) for i, a in enumerate(wide) for b in wide[i:]]
-    return [[fold(x * y) for x, y in zip(a, b, strict=True)] for a, b in pairs]
-
-
-def _masked_l1(given: Slice) -> list[list[float]]:
-    whole = [tensor.abs() for tensor in given.tensors]
-    masked = [magnitude * kept for magnitude, kept in zip(whole, given.kept, strict=True)]
-    return [[fold(leaf) for leaf in leaves(magnitude)] for magnitude in whole + masked]
-
-
-def _squares(given: Slice) -> list[list[float]]:
-    return [[fold(leaf * leaf) for leaf in leaves(tensor)] for tensor in given.tensors]

@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from stages.core.errors import BadCheckpoint
+from stages.core.records import seen
+from stages.core.weights.backend import Bytes
 from stages.core.weights.reader import FileSpec, fill, open_file
 from stages.core.weights.threads import OrderedSha256
 
@@ -25,7 +26,8 @@ class VerifiedFile:
     """One input file, open for reading in pieces fixed beforehand.
 
     spec: what the plan knows of it. pieces: disjoint (start, end) byte ranges that cover all after the head.
-    sha256: what the whole file must hash to; None leaves it unverified. lane: see threads.py.
+    sha256: what the whole file must hash to; None leaves it unverified. stamp: of a file that is known to
+    have that digest (records/seen.py): while it still carries it, the file is not hashed. lane: threads.py.
     Raises BadCheckpoint (`file-altered`) when the head is not the one planned with.
     """
 
@@ -35,39 +37,45 @@ class VerifiedFile:
         spec: FileSpec,
         pieces: Iterable[tuple[int, int]],
         sha256: str | None,
+        *,
         lane: ThreadPoolExecutor | None = None,
+        stamp: str | None = None,
     ) -> None:
         self.path = path
-        self._expected = sha256
         self._ahead = deque(sorted(piece for piece in pieces if piece[0] < piece[1]))
         self._seen: dict[int, bytes] = {}
         self._handle = open_file(path)
-        size = os.fstat(self._handle).st_size
+        found = os.fstat(self._handle)
+        size, self._stamp = found.st_size, stamp if stamp == seen.stamp(found) else None
+        self._expected = sha256 if self._stamp is None else None
         head = self._load(0, spec.head_bytes) if size == spec.bytes else None
         self._digest = OrderedSha256(lane)
-        if head is None or hashlib.sha256(head.numpy().data).hexdigest() != spec.head_sha256:
+        if head is None or hashlib.sha256(head.data).hexdigest() != spec.head_sha256:
             self.close()
             self._altered("its header is not the one planned with")
-        self._digest.update(head.numpy().data)
+        self._digest.update(head.data)
 
-    def read(self, start: int, end: int, *, again: bool = False) -> Tensor:
+    def read(self, start: int, end: int, *, again: bool = False, into: Bytes | None = None) -> Bytes:
         """uint8 [end - start]: one of the pieces. again: it will be asked for once more.
 
+        into: the array to fill and return; it must not be changed afterwards, since hashing may still wait.
         Raises BadCheckpoint (`file-altered`) if a piece read again differs from the piece that was hashed.
         """
         if self._expected is None:
-            return self._load(start, end)
+            return self._load(start, end, into)
         while self._ahead and self._ahead[0][0] < start:
             self._take(record=True)
         if self._ahead and self._ahead[0][0] == start:
-            return self._take(record=again)
-        piece = self._load(start, end)
-        if hashlib.sha256(piece.numpy().data).digest() != self._seen[start]:
+            return self._take(record=again, into=into)
+        piece = self._load(start, end, into)
+        if hashlib.sha256(piece.data).digest() != self._seen[start]:
             self._altered(f"bytes {start} to {end} changed between two reads")
         return piece
 
     def finish(self) -> None:
         """Hash what was never asked for. Raises BadCheckpoint (`file-altered`) unless the digest fits."""
+        if self._stamp is not None and seen.stamp(os.fstat(self._handle)) != self._stamp:
+            self._altered("it changed while it was read")
         if self._expected is None:
             return
         while self._ahead:
@@ -79,17 +87,17 @@ class VerifiedFile:
         """Close the file."""
         os.close(self._handle)
 
-    def _take(self, *, record: bool) -> Tensor:
+    def _take(self, *, record: bool, into: Bytes | None = None) -> Bytes:
         start, end = self._ahead.popleft()
-        piece = self._load(start, end)
-        self._digest.update(piece.numpy().data)
+        piece = self._load(start, end, into)
+        self._digest.update(piece.data)
         if record:
-            self._seen[start] = hashlib.sha256(piece.numpy().data).digest()
+            self._seen[start] = hashlib.sha256(piece.data).digest()
         return piece
 
-    def _load(self, start: int, end: int) -> Tensor:
-        piece = torch.empty(end - start, dtype=torch.uint8)
-        fill(self._handle, piece.numpy().data, start, self.path)
+    def _load(self, start: int, end: int, into: Bytes | None = None) -> Bytes:
+        piece = np.empty(end - start, np.uint8) if into is None else into
+        fill(self._handle, piece.data, start, self.path)
         return piece
 
     def _altered(self, how: str) -> NoReturn:

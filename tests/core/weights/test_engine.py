@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from stages.core.errors import BadCheckpoint, LabError, Unmergeable
 from stages.core.records.files import sha256_file
-from stages.core.weights import engine, plan, statistics, writer
+from stages.core.weights import engine, plan, writer
+from stages.core.weights.plain import Plain
 from stages.core.weights.reader import INDEX, Checkpoint
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, save, state
 
@@ -99,7 +100,7 @@ def test_bytes_that_change_between_two_reads_are_found(
     assert all(wanted.rereads(job) for job in wanted.jobs if job.elements)
     path = made.sources[LABELS[1]] / "model.safetensors"
     start = Checkpoint(path.parent).tensors["embed.weight"].start
-    measure = statistics.measure
+    measure = Plain.measure
 
     def tampering(*given: Any) -> Any:
         found = measure(*given)
@@ -108,7 +109,7 @@ def test_bytes_that_change_between_two_reads_are_found(
             stream.write(b"\x01")
         return found
 
-    monkeypatch.setattr(statistics, "measure", tampering)
+    monkeypatch.setattr(Plain, "measure", tampering)
     writer.preallocate(wanted, tmp_path / "out")
     with pytest.raises(BadCheckpoint, match=r"^\[file-altered\].*changed between two reads"):
         engine.execute(wanted, made.sources, made.manifests, tmp_path / "out")

@@ -13,7 +13,8 @@ from torch import Tensor
 from stages.core.weights import registry
 from stages.core.weights.method import Slice
 from stages.core.weights.methods.ties import trimmed
-from stages.core.weights.statistics import gather, kept_count
+from stages.core.weights.plain import measure
+from stages.core.weights.statistics import kept_count
 from tests.core.weights.family import counted
 
 ALL = list(registry.BY_NAME)
@@ -40,7 +41,11 @@ def apply(
     drawn = [some(71 + i, tensors[0].numel()).add(1).mul(32768).floor() for i in range(len(tensors))]
     whole = Slice(tensors, masks or ones, 0, drawn if method.draws else (), row or tensors[0].numel())
     each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
-    seen = gather(method, options, each, len(tensors), tensors[0].numel())
+    seen = {}
+    for need in method.needed(options):
+        size = {"parents": len(tensors), "elements": tensors[0].numel()}
+        found = measure(need, options, each, **size, seen=dict(seen))
+        seen |= {need.label + key: values for key, values in found.items()}
     settled, _ = method.settle(method.coefficients(options), seen)
     return method.block(whole, settled, seen)
 

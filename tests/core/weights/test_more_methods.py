@@ -4,11 +4,13 @@ import math
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from stages.core.errors import Unmergeable
 from stages.core.weights import registry
+from stages.core.weights.backend import Block
 from stages.core.weights.engine import whole_rows
 from stages.core.weights.method import Slice, gram
 from stages.core.weights.methods import della, greedy_soup, karcher, model_stock
@@ -213,16 +215,19 @@ def test_della_refuses_probabilities_outside_zero_to_one(density: float) -> None
 @pytest.mark.parametrize("row", [1, 3, 7, 64, 200, 1000])
 @pytest.mark.parametrize("block", [64, 100])
 def test_blocks_are_cut_anew_at_rows_and_nothing_is_lost(row: int, block: int) -> None:
-    x = torch.arange(row * 11)
+    """Rows of two inputs, one of four bytes an element and one of two."""
+    x, y = np.arange(row * 11, dtype=np.int32), np.arange(row * 11, dtype=np.int16)[::-1].copy()
     blocks = [
-        (start, [x[start : start + block], -x[start : start + block]]) for start in range(0, len(x), block)
+        Block(start, [each[start : start + block].view(np.uint8) for each in (x, y)], None)
+        for start in range(0, len(x), block)
     ]
-    found = list(whole_rows(blocks, row))
-    assert all(start % row == 0 and len(first) % row == 0 for start, (first, _) in found)
-    assert [start for start, _ in found] == [int(first[0]) for _, (first, _) in found]
-    assert torch.equal(torch.cat([first for _, (first, _) in found]), x)
-    assert torch.equal(torch.cat([second for _, (_, second) in found]), -x)
-    assert max(len(first) for _, (first, _) in found) < block + row
+    found = list(whole_rows(blocks, row, [4, 2]))
+    firsts, seconds = ([part.rows[place] for part in found] for place in (0, 1))
+    assert all(part.start % row == 0 and len(part.rows[0]) % (4 * row) == 0 for part in found)
+    assert [part.start for part in found] == [int(first.view(np.int32)[0]) for first in firsts]
+    assert np.array_equal(np.concatenate(firsts).view(np.int32), x)
+    assert np.array_equal(np.concatenate(seconds).view(np.int16), y)
+    assert max(len(first) // 4 for first in firsts) < block + row
 
 
 def test_consensus_keeps_what_two_tasks_need_and_drops_what_one_does() -> None:

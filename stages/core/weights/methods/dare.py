@@ -97,6 +97,7 @@ LINEAR = Method(
     check=no_zero_sum,
     needs=NEEDS,
     mask="drop",
+    kernel="combine",
 )
 TIES = Method(
     name="dare_ties",
@@ -110,4 +111,5 @@ TIES = Method(
     check=ties.some_weight,
     needs=NEEDS,
     mask="drop",
+    kernel="consensus",
 )

@@ -126,4 +126,5 @@ METHOD = Method(
     settle=settle,
     check=some_weight,
     needs=(Need("dots"),),
+    kernel="combine",
 )

@@ -58,4 +58,5 @@ METHOD = Method(
     coefficients=coefficients,
     block=block,
     check=no_zero_sum,
+    kernel="combine",
 )

@@ -60,4 +60,5 @@ METHOD = Method(
     block=block,
     settle=settle,
     needs=(Need("dots"),),
+    kernel="combine",
 )

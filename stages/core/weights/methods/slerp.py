@@ -60,4 +60,5 @@ METHOD = Method(
     settle=settle,
     needs=(Need("dots"),),
     parents=(2, 2),
+    kernel="combine",
 )

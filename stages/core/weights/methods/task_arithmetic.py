@@ -35,4 +35,5 @@ METHOD = Method(
     coefficients=coefficients,
     block=block,
     check=no_zero_sum,
+    kernel="combine",
 )

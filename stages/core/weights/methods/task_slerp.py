@@ -68,4 +68,5 @@ METHOD = Method(
     settle=settle,
     needs=(Need("dots"),),
     parents=(2, 2),
+    kernel="combine",
 )

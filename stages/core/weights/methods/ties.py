@@ -92,4 +92,5 @@ METHOD = Method(
     block=block,
     check=some_weight,
     needs=(Need("kept_magnitude", argument="density"),),
+    kernel="consensus",
 )

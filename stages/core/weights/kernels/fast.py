@@ -1,0 +1,278 @@
+"""The compiled backend: how blocks and coefficients are handed to the kernels.
+
+    folder = ready.ensure(plan)                              # None: a plan that only torch merges
+    engine.execute(plan, …, backend=Fast(plan, folder))
+
+A tensor whose inputs are of several types is merged plainly, and so is a statistic that has no kernel; torch
+is imported where that happens, and not before.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from stages.core.weights.backend import Block, Bytes, Source, overflow
+from stages.core.weights.header import ITEMSIZE
+from stages.core.weights.kernels import ready
+from stages.core.weights.kernels.catalogue import kernel
+from stages.core.weights.kernels.loading import load
+from stages.core.weights.method import Need, Options, Statistics, number, numbers, numbers_for
+from stages.core.weights.numerics import LEAF, drop_count, float32_below, mask_key
+from stages.core.weights.plan import Plan
+from stages.core.weights.registry import LINES
+from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Ints, kept_magnitudes
+from stages.core.weights.statistics import keeps
+from stages.core.weights.sums import pairwise
+
+if TYPE_CHECKING:
+    from stages.core.weights.plain import Plain
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+CHUNK = 2048  # elements.CHUNK, whose module needs numba
+NONE = np.empty(0, np.float32)
+
+
+class Fast:
+    """Kernels for one plan, from a folder that `ready.ensure` filled. Any number of threads may use it."""
+
+    name = "compiled"
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._delta = plan.method.space == "delta"
+        self._coded = {job.name for job in plan.jobs if ready.for_job(plan, job)}
+        for one in ready.needed(plan):
+            load(folder, one)  # before there are threads, which would load it twice
+
+    def finite(self, row: Bytes, dtype: str) -> bool:
+        """Whether no element of a row is a NaN or an infinity."""
+        found: int = load(self._folder, kernel("finite", dtype, ""))(
+            row.ctypes.data, len(row) // ITEMSIZE[dtype]
+        )
+        return found == 1
+
+    def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
+        """The statistic of one tensor, by kernels where there are any."""
+        if not self._takes(source) or need.statistic not in ready.MEASURING or need.of is not None:
+            return self._plain.measure(need, source, seen)
+        parents = len(source.parents)
+        if need.statistic == "dots":
+            return {"dots": self._sums(source, parents * (parents + 1) // 2, self._dots)}
+        if need.statistic == "masked_l1":
+            sums = self._sums(source, 2 * parents, self._masked_l1)
+            return {"l1": sums[:parents], "masked_l1": sums[parents:]}
+        wanted = keeps(need, source.job.options, parents, source.job.elements)
+        bounds = kept_magnitudes(_Counted(self, source), wanted)
+        return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
+
+    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> Bytes:
+        """The block of the result. Raises Unmergeable on overflow."""
+        if not self._takes(source) or self._plan.method.kernel is None:
+            return self._plain.merge(source, block, settled, seen)
+        raw, count = together(block), block_elements(source, block)
+        out = np.empty(count * ITEMSIZE[source.job.dtype], np.uint8)
+        keys, least = self._keys(source)
+        factor = source.job.coefficients.get(LINES)
+        factor = factor if isinstance(factor, float) else 1.0
+        work, words = np.empty((4 + len(raw)) * CHUNK, np.float32), np.empty(CHUNK // 4, np.uint64)
+        head = (raw.ctypes.data, len(raw), count)
+        masks = (out.ctypes.data, block.start, keys.ctypes.data, len(keys), least.ctypes.data)
+        tail = (factor, work.ctypes.data, words.ctypes.data)
+        run = self._kernel(source, str(self._plan.method.kernel))
+        if self._plan.method.kernel == "combine":
+            shares = _floats(numbers(settled, "shares"))
+            wrong = run(*head, int(self._delta), *masks, shares.ctypes.data, *tail)
+        else:
+            votes = _Votes(settled, seen, len(source.parents))
+            wrong = run(*head, *masks, *votes.arguments(), *tail)
+        if wrong:
+            raise overflow(source.job.dtype)
+        return out
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Kernels start no threads; what is merged plainly keeps torch from it."""
+        if self._all_coded:
+            yield
+            return
+        with self._plain.quiet():
+            yield
+
+    def start(self) -> None:
+        """Nothing to set in a thread, unless torch runs there too."""
+        if not self._all_coded:
+            self._plain.start()
+
+    @cached_property
+    def _plain(self) -> "Plain":
+        from stages.core.weights.plain import Plain
+
+        return Plain()
+
+    @cached_property
+    def _all_coded(self) -> bool:
+        merged = [job.name for job in self._plan.jobs if job.action == "merge" and job.elements]
+        return self._plan.method.kernel is not None and all(name in self._coded for name in merged)
+
+    def _takes(self, source: Source) -> bool:
+        return source.job.name in self._coded
+
+    def _kernel(self, source: Source, name: str) -> Callable[..., int]:
+        return load(self._folder, kernel(name, source.dtypes[0], source.job.dtype))
+
+    def _keys(self, source: Source) -> tuple[Array, Array]:
+        """A mask key and the smallest draw that is kept for each parent; empty without masks."""
+        mask = self._plan.method.mask
+        if mask is None:
+            return np.empty(0, np.uint64), np.empty(0, np.uint16)
+        keys = [mask_key(self._plan.recipe.seed, parent, source.job.name) for parent in source.parents]
+        drops = numbers_for(source.job.options, mask, len(keys))
+        return np.array(keys, np.uint64), np.array([drop_count(drop) for drop in drops], np.uint16)
+
+    def _sums(
+        self, source: Source, rows: int, measured: Callable[[Source, Block, Array], None]
+    ) -> tuple[float, ...]:
+        def leaf_sums(block: Block) -> Array:
+            sums = np.empty((rows, -(-block_elements(source, block) // LEAF)), np.float64)
+            measured(source, block, sums)
+            return sums
+
+        found = np.concatenate(list(source.each(leaf_sums)), axis=1)
+        return tuple(pairwise(row.tolist()) for row in found)
+
+    def _dots(self, source: Source, block: Block, sums: Array) -> None:
+        raw, count = together(block), block_elements(source, block)
+        work, scratch = np.empty((1 + len(raw)) * LEAF, np.float32), np.empty(LEAF, np.float64)
+        self._kernel(source, "dots")(
+            raw.ctypes.data, len(raw), count, int(self._delta),
+            sums.ctypes.data, work.ctypes.data, scratch.ctypes.data,
+        )  # fmt: skip
+
+    def _masked_l1(self, source: Source, block: Block, sums: Array) -> None:
+        raw, count = together(block), block_elements(source, block)
+        keys, least = self._keys(source)
+        work, scratch = np.empty(2 * LEAF, np.float32), np.empty(LEAF, np.float64)
+        words = np.empty(LEAF // 4, np.uint64)
+        self._kernel(source, "masked_l1")(
+            raw.ctypes.data, len(raw), count, block.start, keys.ctypes.data, least.ctypes.data,
+            sums.ctypes.data, work.ctypes.data, scratch.ctypes.data, words.ctypes.data,
+        )  # fmt: skip
+
+    def counters(self, source: Source) -> Sequence[Callable[..., int]]:
+        """The kernels that count magnitudes, in the order of ready.COUNTING."""
+        return [self._kernel(source, name) for name in ready.COUNTING]
+
+
+class _Counted:
+    """selection.Counting by kernels. Magnitudes are those of deltas."""
+
+    def __init__(self, backend: Fast, source: Source) -> None:
+        self._source = source
+        self._high, self._low, self._collect = backend.counters(source)
+        self._size = ITEMSIZE[source.dtypes[0]]
+
+    def high(self, stride: int) -> list[Ints]:
+        """Counts of the upper bits per parent."""
+
+        def count(block: Block) -> list[Ints]:
+            raw = together(block).view(f"u{self._size}")[:, ::stride]
+            raw, work = np.ascontiguousarray(raw), np.empty(2 * CHUNK, np.float32)
+            found = [np.zeros(HIGH_BINS, np.int64) for _ in raw[1:]]
+            for parent, counts in zip(raw[1:], found, strict=True):
+                self._high(*_rows(raw, parent), raw.shape[1], counts.ctypes.data, work.ctypes.data)
+            return found
+
+        return _total(self._source.each(count))
+
+    def inside(self, brackets: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, Ints, Ints]]]:
+        """What lies above and inside the brackets."""
+
+        def look(block: Block) -> list[tuple[int, Ints, Ints]]:
+            return [self._within(block, place, bracket) for place, bracket in enumerate(brackets)]
+
+        return self._source.each(look)
+
+    def low(self, place: int, upper: int) -> Ints:
+        """Counts of the lower bits under one upper part."""
+
+        def count(block: Block) -> list[Ints]:
+            raw, counts = together(block), np.zeros(LOW_BINS, np.int64)
+            work = np.empty(2 * CHUNK, np.float32)
+            elements = raw.shape[1] // self._size
+            self._low(*_rows(raw, raw[place + 1]), elements, upper, counts.ctypes.data, work.ctypes.data)
+            return [counts]
+
+        (found,) = _total(self._source.each(count))
+        return found
+
+    def equal(self, place: int, pattern: int) -> Iterator[Ints]:
+        """Places of one pattern."""
+        return self._source.each(lambda block: self._within(block, place, (pattern, pattern + 1))[1])
+
+    def _within(self, block: Block, place: int, bracket: tuple[int, int]) -> tuple[int, Ints, Ints]:
+        raw = together(block)
+        elements = raw.shape[1] // self._size
+        places, patterns = np.empty(elements, np.int64), np.empty(elements, np.int32)
+        counts, work = np.empty(2, np.int64), np.empty(2 * CHUNK, np.float32)
+        self._collect(
+            *_rows(raw, raw[place + 1]), elements, *bracket,
+            places.ctypes.data, patterns.ctypes.data, counts.ctypes.data, work.ctypes.data,
+        )  # fmt: skip
+        above, inside = counts.tolist()
+        return above, places[:inside] + block.start, patterns[:inside].copy()
+
+
+class _Votes:
+    """The arguments of the consensus kernel that follow from what ties.consensus reads of its options."""
+
+    def __init__(self, settled: Options, seen: Statistics, parents: int) -> None:
+        self.weights = _floats(numbers(settled, "weights"))
+        ones = np.ones(parents, np.float32)
+        self.factors = _floats(numbers(settled, "factors")) if "factors" in settled else NONE
+        self.bounds, self.cuts = NONE, np.empty(0, np.int64)
+        if "threshold" in seen:
+            self.bounds = np.array([(t, float32_below(t)) for t in seen["threshold"]], np.float32)
+            self.cuts = np.array(seen["cut"], np.int64)
+        self.votes_by = self.weights if settled["election"] == "sum_weighted" else ones
+        self.counts_by = self.weights if settled["divisor"] == "surviving_weights" else ones
+        self.signs, self.divided = settled["election"] == "count", settled["divisor"] != "none"
+        self.scale = number(settled, "scale")
+
+    def arguments(self) -> tuple[Any, ...]:
+        """As catalogue.py lists them; valid while this object lives."""
+        return (
+            self.factors.ctypes.data, len(self.factors), self.bounds.ctypes.data, self.cuts.ctypes.data,
+            len(self.cuts), self.votes_by.ctypes.data, int(self.signs), self.counts_by.ctypes.data,
+            int(self.divided), self.weights.ctypes.data, self.scale,
+        )  # fmt: skip
+
+
+def together(block: Block) -> Bytes:
+    """[inputs, bytes]: the rows of a block, all of one type."""
+    return np.stack(block.rows) if block.together is None else block.together
+
+
+def block_elements(source: Source, block: Block) -> int:
+    """How many elements a block holds."""
+    return len(block.rows[0]) // ITEMSIZE[source.dtypes[0]]
+
+
+def _rows(raw: Array, parent: Array) -> tuple[int, int]:
+    """Where the base and a parent lie in memory."""
+    return raw[0].ctypes.data, parent.ctypes.data
+
+
+def _total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
+    found = list(next(counts))
+    for more in counts:
+        for so_far, added in zip(found, more, strict=True):
+            np.add(so_far, added, out=so_far)
+    return found
+
+
+def _floats(values: Sequence[float]) -> Array:
+    return np.array(values, np.float32)

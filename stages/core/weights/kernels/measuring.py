@@ -1,0 +1,166 @@
+"""Statistics of one slice, coded a second time (plain.py, counting.py): the same trees and counts.
+
+raw: [inputs, n], the base first if `delta`. Sums are per leaf of 2^16 elements. work: float32, scratch:
+float64 [LEAF] and words: uint64, for leaves and chunks.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from stages.core.weights.kernels.elements import CHUNK, MAGNITUDE, load, mask, widen
+
+LEAF = 1 << 16
+EIGHTH = LEAF // 8
+GROUP = 32  # elements looked at together for one that is inside a bracket: about one in a hundred is
+
+
+@njit
+def _fold(values: Any, count: int) -> float:
+    """sums.fold in place: the upper half is added to the lower until one is left."""
+    while count > 1:
+        half = 1
+        while 2 * half < count:
+            half *= 2
+        lower, upper = values[: count - half], values[half:count]
+        for i in range(count - half):
+            lower[i] = lower[i] + upper[i]
+        count = half
+    return values[0]
+
+
+@njit
+def _dot(x: Any, y: Any, scratch: Any) -> float:
+    """Tree sum of x * y over one leaf; for a whole one, the first three levels at once."""
+    if len(x) < LEAF:
+        for i in range(len(x)):
+            scratch[i] = np.float64(x[i]) * np.float64(y[i])
+        return _fold(scratch, len(x))
+    sums = scratch[:EIGHTH]
+    for part in range(2):  # the parity of the eighths: 0 2 4 6, then 1 3 5 7
+        a, b = x[part * EIGHTH :][:EIGHTH], x[(part + 2) * EIGHTH :][:EIGHTH]
+        c, d = x[(part + 4) * EIGHTH :][:EIGHTH], x[(part + 6) * EIGHTH :][:EIGHTH]
+        e, f = y[part * EIGHTH :][:EIGHTH], y[(part + 2) * EIGHTH :][:EIGHTH]
+        g, h = y[(part + 4) * EIGHTH :][:EIGHTH], y[(part + 6) * EIGHTH :][:EIGHTH]
+        for i in range(EIGHTH):
+            lower = np.float64(a[i]) * np.float64(e[i]) + np.float64(c[i]) * np.float64(g[i])
+            upper = np.float64(b[i]) * np.float64(f[i]) + np.float64(d[i]) * np.float64(h[i])
+            sums[i] = sums[i] + (lower + upper) if part else lower + upper
+    return _fold(sums, EIGHTH)
+
+
+@njit
+def dots(raw: Any, delta: bool, sums: Any, work: Any, scratch: Any) -> None:
+    """sums: [pairs, leaves], the upper triangle row by row: dot products per leaf."""
+    first = 1 if delta else 0
+    parents = raw.shape[0] - first
+    for leaf in range(sums.shape[1]):
+        a = leaf * LEAF
+        b = min(a + LEAF, raw.shape[1])
+        base, wide = work[: (b - a) * first], work[LEAF:]
+        if delta:
+            widen(raw[0, a:b], base)
+        for p in range(parents):
+            load(raw[first + p, a:b], base, wide[p * LEAF :][: b - a])
+        pair = 0
+        for p in range(parents):
+            for q in range(p, parents):
+                x, y = wide[p * LEAF :][: b - a], wide[q * LEAF :][: b - a]
+                sums[pair, leaf] = _dot(x, y, scratch)
+                pair += 1
+
+
+@njit
+def _magnitude(x: Any, scratch: Any) -> float:
+    """Tree sum of |x| over one leaf."""
+    if len(x) < LEAF:
+        for i in range(len(x)):
+            scratch[i] = abs(np.float64(x[i]))
+        return _fold(scratch, len(x))
+    half, sums = LEAF // 2, scratch[: LEAF // 2]
+    lower, upper = x[:half], x[half:]
+    for i in range(half):
+        sums[i] = abs(np.float64(lower[i])) + abs(np.float64(upper[i]))
+    return _fold(sums, half)
+
+
+@njit
+def masked_l1(
+    raw: Any, start: int, keys: Any, least: Any, sums: Any, work: Any, scratch: Any, words: Any
+) -> None:
+    """sums: [2 * parents, leaves], of |delta| per leaf: all of it by parent, then what the masks keep."""
+    parents = raw.shape[0] - 1
+    for leaf in range(sums.shape[1]):
+        a = leaf * LEAF
+        b = min(a + LEAF, raw.shape[1])
+        base, x = work[: b - a], work[LEAF:][: b - a]
+        widen(raw[0, a:b], base)
+        for p in range(parents):
+            load(raw[p + 1, a:b], base, x)
+            sums[p, leaf] = _magnitude(x, scratch)
+            mask(x, keys[p], start + a, least[p], words)
+            sums[parents + p, leaf] = _magnitude(x, scratch)
+
+
+@njit
+def count_high(base: Any, parent: Any, counts: Any, work: Any) -> None:
+    """Count |delta| patterns by their upper 15 bits."""
+    for a in range(0, len(parent), CHUNK):
+        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        for i in range(len(bits)):
+            counts[bits[i] >> np.uint32(16)] += 1
+
+
+@njit
+def count_low(base: Any, parent: Any, upper: Any, counts: Any, work: Any) -> None:
+    """Count the lower 16 bits of those |delta| patterns whose upper bits are `upper`."""
+    for a in range(0, len(parent), CHUNK):
+        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        for i in range(len(bits)):
+            if bits[i] >> np.uint32(16) == upper:
+                counts[bits[i] & np.uint32(0xFFFF)] += 1
+
+
+@njit
+def patterns_of(base: Any, parent: Any, work: Any) -> Any:
+    """uint32 patterns of |parent - base|, in the memory of `work`."""
+    wide, x = work[: len(parent)], work[CHUNK:][: len(parent)]
+    widen(base, wide)
+    load(parent, wide, x)
+    bits = x.view(np.uint32)
+    for i in range(len(bits)):
+        bits[i] = bits[i] & MAGNITUDE
+    return bits
+
+
+@njit
+def collect(
+    base: Any, parent: Any, bottom: Any, top: Any, places: Any, patterns: Any, counts: Any, work: Any
+) -> None:
+    """counts: how many |delta| patterns are `top` or more, and how many lie from `bottom` to below `top`.
+
+    The places and patterns of the latter are written down, in order. Patterns are uint32.
+    """
+    width = np.uint32(top - bottom)
+    above = np.int64(0)
+    inside = np.int64(0)
+    for a in range(0, len(parent), CHUNK):
+        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        greater = np.int32(0)
+        for i in range(len(bits)):
+            greater += np.int32(bits[i] >= top)
+        above += greater
+        for g in range(0, len(bits), GROUP):
+            group = bits[g : g + GROUP]
+            some = np.int32(0)
+            for i in range(len(group)):
+                some += np.int32(np.uint32(group[i] - bottom) < width)
+            if some:
+                for i in range(len(group)):
+                    if np.uint32(group[i] - bottom) < width:
+                        places[inside] = a + g + i
+                        patterns[inside] = group[i]
+                        inside += 1
+    counts[0] = above
+    counts[1] = inside

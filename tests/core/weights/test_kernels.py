@@ -1,0 +1,244 @@
+"""Compiled kernels: every method, option, type and size merges to the bytes of the plain coding."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages.core.errors import Unmergeable
+from stages.core.weights import engine, registry, writer
+from stages.core.weights.kernels import catalogue, compiling, ready
+from stages.core.weights.kernels.catalogue import kernel
+from stages.core.weights.kernels.fast import Fast
+from stages.core.weights.plan import Plan
+from tests.core.weights.family import LABELS, Family, family, planned, recipe, values
+from tests.core.weights.test_conformance import CASES
+
+FLOATS = ("bfloat16", "float32", "float16")
+TYPES = [*((name, name) for name in FLOATS), ("bfloat16", "float32"), ("float32", "float16")]
+CODED = [method.name for method in registry.METHODS if method.kernel is not None]
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
+    """Seventeen checkpoints in each parent type."""
+    return {d: family(tmp_path_factory.mktemp(d), getattr(torch, d), parents=16) for d in FLOATS}
+
+
+def coded(method: str, parents: int, options: dict[str, Any]) -> bool:
+    """Whether a case has anything that kernels do."""
+    chosen = registry.get(method)
+    needs = chosen.needed(registry.resolve(method, options, parents))
+    return chosen.kernel is not None or any(n.of is None and n.statistic in ready.MEASURING for n in needs)
+
+
+def compiled(plan: Plan) -> Fast:
+    """The backend with its kernels, compiled into the cache of this user if they are not there."""
+    folder = ready.ensure(plan)
+    assert folder is not None
+    return Fast(plan, folder)
+
+
+def files(made: Family, wanted: Any, output: Path, backend: Any, **options: int) -> Any:
+    plan = planned(made, wanted)
+    writer.preallocate(plan, output)
+    return engine.execute(plan, made.sources, made.manifests, output, backend=backend, **options)
+
+
+@pytest.mark.parametrize("types", TYPES, ids="-".join)
+@pytest.mark.parametrize("case", [case for case in CASES if coded(*case)], ids=str)
+def test_kernels_write_the_bytes_of_the_plain_coding(
+    members: Any, tmp_path: Path, case: Any, types: tuple[str, str]
+) -> None:
+    (method, count, options), (parents, output) = case, types
+    made, wanted = members[parents], recipe(method, parents=count, dtype=output, **options)
+    backend = compiled(planned(made, wanted))
+    plain = files(made, wanted, tmp_path / "plain", None)
+    for threads, block in ((1, 1 << 16), (2, 1 << 18)):
+        quick = files(made, wanted, tmp_path / str(threads), backend, threads=threads, block_elements=block)
+        assert quick == plain
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 99, 2047, 2048, 2049, 2**16 - 1, 2**16, 2**16 + 1, 2**17 + 7])
+@pytest.mark.parametrize("method", CODED)
+def test_kernels_merge_every_size_alike(tmp_path: Path, method: str, size: int) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label, seed in zip(LABELS, (1, 2, 3), strict=False):
+        made.add(label, {"w": values(seed, (size,), 1.0, torch.bfloat16).abs()})
+    wanted = recipe(method, **({"rescale": "l1"} if method.startswith("dare") else {}))
+    backend = compiled(planned(made, wanted))
+    assert files(made, wanted, tmp_path / "a", backend) == files(made, wanted, tmp_path / "b", None)
+
+
+@pytest.mark.parametrize("keep", [0.05, 0.2, 0.5, 1.0])
+def test_kernels_select_alike_among_many_equal_magnitudes(
+    tmp_path: Path, keep: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.core.weights.selection.COLLECTED", 1000)  # count instead of collecting
+    made = Family(tmp_path / "family", {}, {})
+    base = values(1, (200_003,), 1.0, torch.float32)
+    for label, seed in zip(LABELS, (0, 2, 3), strict=False):
+        step = (values(seed, (200_003,), 4.0, torch.float32)).round() / 64 if seed else 0.0
+        made.add(label, {"w": (base.bfloat16().float() + step).bfloat16()})
+    wanted = recipe("ties", density=keep)
+    backend = compiled(planned(made, wanted))
+    assert files(made, wanted, tmp_path / "a", backend) == files(made, wanted, tmp_path / "b", None)
+
+
+@pytest.mark.parametrize("method", CODED)
+def test_signs_of_zero_survive_alike(tmp_path: Path, method: str) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    base = values(1, (5003,), 1.0, torch.bfloat16) * (torch.arange(5003) % 3 > 0)  # zeros of both signs
+    for label, seed in zip(LABELS, (0, 2, 3), strict=False):
+        step = (
+            values(seed, (5003,), 0.5, torch.bfloat16) * (torch.arange(5003) % (seed + 2) > 0) if seed else 0
+        )
+        made.add(label, {"w": base * (1 - 2 * (seed == 2) * (torch.arange(5003) % 2)) + step})
+    assert (torch.signbit(base) & (base == 0)).any()
+    for options in ({}, {"election": "count"}) if "ties" in method else ({},):
+        wanted = recipe(method, dtype="float32", **options)
+        backend = compiled(planned(made, wanted))
+        out = tmp_path / str(len(options))
+        assert files(made, wanted, out / "a", backend) == files(made, wanted, out / "b", None)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_kernels_refuse_what_is_not_finite(tmp_path: Path, bad: float, dtype: str) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label in LABELS[:3]:
+        tensor = values(1, (70_001,), 1.0, getattr(torch, dtype))
+        tensor[70_000] = bad if label == LABELS[2] else 1.0
+        made.add(label, {"w": tensor})
+    wanted = recipe("linear")
+    backend = compiled(planned(made, wanted))
+    with pytest.raises(Unmergeable, match="'w': parent 2 holds a NaN or an infinity"):
+        files(made, wanted, tmp_path / "out", backend)
+
+
+def test_kernels_refuse_overflow_in_the_words_of_the_plain_coding(tmp_path: Path) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label, size in zip(LABELS, (1.0, 3e38, 3.3e38), strict=False):
+        made.add(label, {"w": torch.full((5,), size, dtype=torch.bfloat16)})
+    wanted = recipe("linear", weights=[1.0, 1.0], normalise=False)
+    for backend in (compiled(planned(made, wanted)), None):
+        with pytest.raises(Unmergeable, match=r"'w': a merged weight is beyond torch.bfloat16"):
+            files(made, wanted, tmp_path / str(backend), backend)
+
+
+def test_a_tensor_of_mixed_types_is_merged_plainly_beside_coded_ones(tmp_path: Path) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label, dtype in zip(LABELS, (torch.float32, torch.bfloat16, torch.float16), strict=False):
+        made.add(label, {"mixed": values(1, (999,), 1.0, dtype), "w": values(2, (99,), 1.0, torch.float32)})
+    for method in ("linear", "ties"):
+        wanted = recipe(method)
+        backend = compiled(planned(made, wanted))
+        assert files(made, wanted, tmp_path / method, backend) == files(
+            made, wanted, tmp_path / f"{method} plain", None
+        )
+
+
+def test_a_plan_of_mixed_types_alone_needs_no_kernel(tmp_path: Path) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label, dtype in zip(LABELS, (torch.float32, torch.bfloat16, torch.float16), strict=False):
+        made.add(label, {"w": values(1, (5,), 1.0, dtype)})
+    assert ready.ensure(planned(made, recipe("linear"))) is None
+
+
+@pytest.mark.parametrize("lines", [[0.5, 0.75, 0.9], None])
+def test_kernels_scale_over_depth_alike(tmp_path: Path, lines: list[float] | None) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label, seed in zip(LABELS, (1, 2, 3), strict=False):
+        names = ("layers.0.w", "layers.1.w", "head")
+        made.add(label, {name: values(seed, (3001,), 1.0, torch.bfloat16) for name in names})
+    for method in ("task_arithmetic", "ties"):
+        wanted = recipe(method, **({} if lines is None else {"lines": lines}))
+        backend, out = compiled(planned(made, wanted)), tmp_path / method
+        assert files(made, wanted, out / "a", backend) == files(made, wanted, out / "b", None)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_kernels_widen_and_round_every_pattern_of_sixteen_bits_alike(tmp_path: Path, dtype: str) -> None:
+    """Every finite pattern as an input: means of neighbours round up, down and to even, subnormals too."""
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    half = torch.bfloat16 if dtype == "float32" else getattr(torch, dtype)
+    every = torch.from_numpy(patterns.view(np.int16)).view(half)
+    every = every[torch.isfinite(every) & (every.abs() < 30000)].to(getattr(torch, dtype))
+    made = Family(tmp_path / "family", {}, {})
+    for label, turn in zip(LABELS, (0, 0, 1), strict=False):
+        made.add(label, {"w": every.roll(turn)})
+    for output in dict.fromkeys((dtype, "float32")):
+        wanted = recipe("linear", weights=[0.3, 0.7], dtype=output)
+        backend, out = compiled(planned(made, wanted)), tmp_path / output
+        assert files(made, wanted, out / "a", backend) == files(made, wanted, out / "b", None)
+
+
+LOAD = """
+import json, sys, tempfile
+from pathlib import Path
+from stages.core.records.recipe import from_json
+from stages.core.weights import engine, plan, writer
+from stages.core.weights.kernels.fast import Fast
+told = json.loads(sys.argv[1])
+sources = {digest: Path(folder) for digest, folder in told["sources"].items()}
+planned = plan.plan(from_json(told["recipe"]), sources)
+with tempfile.TemporaryDirectory() as out:
+    writer.preallocate(planned, Path(out))
+    coded = Fast(planned, Path(told["kernels"]))
+    done = engine.execute(planned, sources, told["manifests"], Path(out), backend=coded)
+print(json.dumps([done.files, sorted({"torch", "numba"} & set(sys.modules))]))
+"""
+
+
+@pytest.mark.parametrize("method", CODED)
+def test_a_merge_by_kernels_imports_neither_numba_nor_torch(
+    members: Any, tmp_path: Path, method: str
+) -> None:
+    made, wanted = members["bfloat16"], recipe(method)
+    plan = planned(made, wanted)
+    told = {
+        "recipe": wanted.to_json(),
+        "sources": {label: str(folder) for label, folder in made.sources.items()},
+        "manifests": made.manifests,
+        "kernels": str(ready.ensure(plan)),
+    }
+    words = [sys.executable, "-c", LOAD, json.dumps(told)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert json.loads(done.stdout) == [dict(files(made, wanted, tmp_path / "out", None).files), []]
+
+
+def test_object_files_are_made_once(members: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(members["bfloat16"], recipe("linear"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    steps: list[tuple[int, int]] = []
+    place = ready.ensure(plan, lambda done, total: steps.append((done, total)))
+    assert place is not None
+    made = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert sorted(made) == ["combine-bfloat16-bfloat16.o", "finite-bfloat16.o"]
+    assert all(code.startswith(b"\x7fELF") for code in made.values())
+    assert ready.ensure(plan, lambda done, total: steps.append((done, total))) == place
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(
+    members: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = ready.folder()
+    assert place is not None
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    assert ready.ensure(planned(members["bfloat16"], recipe("linear"))) is None
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", catalogue.ARGUMENTS)
+def test_no_multiplication_is_fused_with_an_addition(name: str) -> None:
+    code = compiling.assembly(kernel(name, "bfloat16", "bfloat16"))
+    assert f"mergelab_{name}" in code
+    assert not [word for word in ("fmadd", "fmsub", "fnmadd", "fmla", "fmls") if word in code]
