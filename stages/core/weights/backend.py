@@ -49,8 +49,8 @@ class Source(Protocol):
         ...
 
     @property
-    def parents(self) -> Sequence[str]:
-        """The digests of the parents among its rows, in order."""
+    def parents(self) -> Sequence[tuple[str, str]]:
+        """The parents among its rows, in order: digest, and the name of the tensor there."""
         ...
 
     @property

@@ -183,10 +183,10 @@ class _Run:
         )
 
     def _copied(self, job: Job) -> Iterator[Piece]:
-        """The tensor of the first parent. Raises Unmergeable if another parent's differs in any byte."""
-        places = range(len(self.plan.inputs) - len(self.plan.recipe.parents), len(self.plan.inputs))
+        """The tensor of the first parent read. Raises Unmergeable if another's differs in any byte."""
+        reads = self.plan.reads_of_parents(job)
         for start in range(0, job.elements, self.inputs.block_elements):
-            first, *others = [self.inputs.read(place, job.name, start, again=False) for place in places]
+            first, *others = [self.inputs.read(place, name, start, again=False) for place, name in reads]
             if not all(np.array_equal(first, other) for other in others):
                 raise Unmergeable(f"its {job.dtype} values differ between the parents, and have no mean")
             yield Piece(job, start, first)
@@ -217,8 +217,8 @@ class _Tensor:
     def __init__(self, run: _Run, job: Job) -> None:
         plan = run.plan
         self.plan, self.job = plan, job
-        self.dtypes = [given.tensors[job.name].dtype for given in plan.inputs]
-        self.parents = plan.recipe.parents
+        self.dtypes = [plan.inputs[place].tensors[name].dtype for place, name in job.reads]
+        self.parents = plan.parents_of(job)
         self.row = (job.shape or (1,))[-1] if plan.method.rows else 1
         self._inputs, self._crew, self._backend = run.inputs, run.crew, run.backend
         self._again = plan.rereads(job)
@@ -244,8 +244,8 @@ class _Tensor:
         if len(set(self.dtypes)) == 1:
             together = np.empty((len(sizes), sizes[0]), np.uint8)
         rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
-        for place, (row, dtype) in enumerate(zip(rows, self.dtypes, strict=True)):
-            self._inputs.read(place, self.job.name, start, into=row, again=self._again)
+        for (place, name), row, dtype in zip(self.job.reads, rows, self.dtypes, strict=True):
+            self._inputs.read(place, name, start, into=row, again=self._again)
             if not self._backend.finite(row, dtype):
                 role = self.plan.inputs[place].role
                 raise Unmergeable(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Options: TypeAlias = Mapping[str, Value]
 Statistics: TypeAlias = Mapping[str, tuple[float, ...]]
 Space: TypeAlias = Literal["weight", "delta"]
+Route: TypeAlias = Literal["every_parent", "one_parent", "layer_path"]
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,27 @@ class Parameter:
     """One parameter of a method.
 
     kind: `scalar` a number; `per_parent` one number for every parent, or a list with one for each;
-    `choice` one of `choices`; `flag` true or false. low and high: legal range, both ends included.
+    `choice` one of `choices`; `flag` true or false; `parent` the place of one parent, counted from 1;
+    `text` whatever `read` understands. low and high: legal range, both ends included.
+    read: a text and the number of parents to the text that a recipe keeps. Raises BadRequest.
     """
 
     name: str
-    kind: Literal["scalar", "per_parent", "choice", "flag"]
+    kind: Literal["scalar", "per_parent", "choice", "flag", "parent", "text"]
     default: float | bool | str
     meaning: str
     low: float = 0.0
     high: float = 0.0
     choices: tuple[str, ...] = ()
+    read: Callable[[str, int], str] | None = None
 
 
 @dataclass(frozen=True)
 class Slice:
     """Elements start … start+n of one tensor, flattened in row-major order.
 
-    tensors: float32 [n], one per parent in listed order: weights, or deltas for a delta method.
+    tensors: float32 [n], one per parent in listed order (per tensor read, for a method with another route):
+    weights, or deltas for a delta method.
     kept: float32 [n] of ones (kept) and zeros (dropped), one per parent, for methods with a mask; else empty.
     draws: float32 [n] of whole numbers 0 … 65535, one per parent, for methods with draws; else empty.
     row: length of the tensor's last dimension for methods by rows (n and start are multiples of it); else 1.
@@ -97,6 +102,8 @@ class Method:
     kernel: the compiled coding of `block` (kernels/), if there is one: `combine` where it is the sum of the
     masked slices times the settled `shares`, `consensus` where it is ties.consensus of the trimmed or masked
     deltas. Never needed: a method is its plain coding.
+    route: which tensors an output tensor is made of (routes.py): the one of its name in every parent, or one
+    tensor of one parent. routing: the parameters that decide this; they reach no other function.
     """
 
     name: str
@@ -114,6 +121,8 @@ class Method:
     rows: bool = False
     parents: tuple[int, int] = (2, 64)
     kernel: Literal["combine", "consensus"] | None = None
+    route: Route = "every_parent"
+    routing: tuple[str, ...] = ()
 
     @property
     def random(self) -> bool:

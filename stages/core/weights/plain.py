@@ -68,13 +68,13 @@ class Plain:
 
 def widened(source: Source, block: Block, stride: int = 1) -> tuple[Slice, Tensor | None]:
     """The slice of a block, and the base there (None in weight space); of one element in `stride`."""
-    method, name, parents = source.plan.method, source.job.name, source.parents
+    method, parents = source.plan.method, source.parents
     rows = zip(block.rows, source.dtypes, strict=True)
     raw = [torch.from_numpy(row).view(getattr(torch, dtype))[::stride] for row, dtype in rows]
     wide = [row.to(torch.float32) for row in raw]
     base = wide.pop(0) if method.space == "delta" else None
     tensors = wide if base is None else [parent - base for parent in wide]
-    keys = [mask_key(source.plan.recipe.seed, parent, name) for parent in parents]
+    keys = [mask_key(source.plan.recipe.seed, *parent) for parent in parents]
     count, kept, draws = raw[0].numel(), [], []
     if method.mask is not None:
         drops = numbers_for(source.job.options, method.mask, len(parents))

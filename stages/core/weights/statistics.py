@@ -44,7 +44,7 @@ class Known:
         return seen
 
     def _recall(self, need: Need, source: Source) -> Statistics | None:
-        entries = _entries(need, source.plan, source.job, source.parents)
+        entries = _entries(need, source.plan, source.job)
         rows = [self.given.get(subject, {}).get(entry) for subject, entry in entries]
         known = [tuple(row) for row in rows if row is not None]
         if not known or len(known) < len(rows):
@@ -53,7 +53,7 @@ class Known:
 
     def _keep(self, need: Need, source: Source, values: Statistics) -> None:
         rows = [values["dots"]] if need.statistic == "dots" else list(zip(*values.values(), strict=True))
-        entries = _entries(need, source.plan, source.job, source.parents)
+        entries = _entries(need, source.plan, source.job)
         for (subject, entry), row in zip(entries, rows, strict=need.of is None):
             self.found.setdefault(subject, {})[entry] = row
 
@@ -76,22 +76,23 @@ def wanted(plan: Plan) -> dict[str, list[str]]:
     for job in plan.jobs:
         if job.action == "merge" and job.elements:
             for need in plan.method.needed(job.options):
-                for subject, entry in _entries(need, plan, job, plan.recipe.parents):
+                for subject, entry in _entries(need, plan, job):
                     found.setdefault(subject, []).append(entry)
     return found
 
 
-def _entries(need: Need, plan: Plan, job: Job, parents: Sequence[str]) -> list[tuple[str, str]]:
+def _entries(need: Need, plan: Plan, job: Job) -> list[tuple[str, str]]:
     """Under which subjects and entries the values of a need are kept, one for each parent.
 
     None for a statistic of the method's own making. Dot products are those of all parents together.
     """
     if need.of is not None:
         return []
-    recipe = plan.recipe
+    recipe, parents = plan.recipe, plan.parents_of(job)
     space = recipe.base if plan.method.space == "delta" else "weights"
     if need.statistic == "dots":
-        return [("|".join(["dots", str(NUMERICS), str(space), *parents]), job.name)]
+        subject = "|".join(["dots", str(NUMERICS), str(space), *(digest for digest, _ in parents)])
+        return [(subject, " ".join(name for _, name in parents))]
     if need.statistic == "masked_l1":
         drops = shares(need, job.options, len(parents))
         arguments = [f"{recipe.seed} {drop_count(drop)}" for drop in drops]
@@ -100,8 +101,8 @@ def _entries(need: Need, plan: Plan, job: Job, parents: Sequence[str]) -> list[t
     else:
         arguments = [""] * len(parents)
     return [
-        (f"{need.statistic}|{NUMERICS}|{space}|{parent}", f"{job.name} {argument}".rstrip())
-        for parent, argument in zip(parents, arguments, strict=True)
+        (f"{need.statistic}|{NUMERICS}|{space}|{digest}", f"{name} {argument}".rstrip())
+        for (digest, name), argument in zip(parents, arguments, strict=True)
     ]
 
 

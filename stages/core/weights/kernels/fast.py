@@ -129,7 +129,7 @@ class Fast:
         mask = self._plan.method.mask
         if mask is None:
             return np.empty(0, np.uint64), np.empty(0, np.uint16)
-        keys = [mask_key(self._plan.recipe.seed, parent, source.job.name) for parent in source.parents]
+        keys = [mask_key(self._plan.recipe.seed, *parent) for parent in source.parents]
         drops = numbers_for(source.job.options, mask, len(keys))
         return np.array(keys, np.uint64), np.array([drop_count(drop) for drop in drops], np.uint16)
 

@@ -48,7 +48,7 @@ def for_job(plan: Plan, job: Job) -> list[Kernel]:
 
     None where its inputs are of several types.
     """
-    types = {given.tensors[job.name].dtype for given in plan.inputs}
+    types = {plan.inputs[place].tensors[name].dtype for place, name in job.reads}
     needs = plan.method.needed(job.options) if plan.method.space == "delta" or plan.method.kernel else ()
     names = [name for need in needs if need.of is None for name in MEASURING.get(need.statistic, ())]
     names += [plan.method.kernel] if plan.method.kernel else []
