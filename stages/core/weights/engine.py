@@ -2,7 +2,8 @@
 
 For each tensor: statistics, if the method needs any; then each block is read, hashed, widened, merged and
 rounded.
-Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes.
+Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes; only where a
+method wants a tensor whole does it depend on the tensor's size, within the bound of plan.plan.
 """
 
 import ctypes
@@ -163,6 +164,8 @@ class _Tensor:
 
     def _blocks(self) -> Iterable[tuple[int, list[Tensor]]]:
         blocks = self._raw() if self._held is None else self._held
+        if self._job.whole:
+            return whole_tensor(blocks)
         return whole_rows(blocks, self._row) if self._row > 1 else blocks
 
     def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
@@ -175,18 +178,18 @@ class _Tensor:
         return block
 
     def _widened(self, start: int, raw: list[Tensor]) -> tuple[Slice, Tensor | None]:
-        plan = self._plan
+        plan, job = self._plan, self._job
         wide = [block.to(torch.float32) for block in raw]
         base = wide.pop(0) if plan.method.space == "delta" else None
         tensors = wide if base is None else [parent - base for parent in wide]
         kept, draws = [], []
-        keys = [mask_key(plan.recipe.seed, parent, self._job.name) for parent in plan.recipe.parents]
+        keys = [mask_key(plan.recipe.seed, parent, job.name) for parent in plan.recipe.parents]
         if plan.method.mask is not None:
-            drop = number(self._job.options, plan.method.mask)
+            drop = number(job.options, plan.method.mask)
             kept = [masks.kept(key, start, raw[0].numel(), drop) for key in keys]
         if plan.method.draws:
             draws = [masks.draws(key, start, raw[0].numel()) for key in keys]
-        return Slice(tensors, kept, start, draws, self._row), base
+        return Slice(tensors, kept, start, draws, self._row, job.shape if job.whole else ()), base
 
 
 def whole_rows(blocks: Iterable[tuple[int, list[Tensor]]], row: int) -> Iterator[tuple[int, list[Tensor]]]:
@@ -198,6 +201,15 @@ def whole_rows(blocks: Iterable[tuple[int, list[Tensor]]], row: int) -> Iterator
         if whole:
             yield start, [block[:whole] for block in joined]
         start, rest = start + whole, [block[whole:] for block in joined]
+
+
+def whole_tensor(blocks: Iterable[tuple[int, list[Tensor]]]) -> Iterator[tuple[int, list[Tensor]]]:
+    """The same elements as one block; joined input by input, so that only one is in memory twice."""
+    columns = [list(column) for column in zip(*(raw for _, raw in blocks), strict=True)]
+    joined = []
+    while columns:
+        joined.append(torch.cat(columns.pop(0)))
+    yield 0, joined
 
 
 def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -> Iterator[Piece]:
@@ -223,6 +235,8 @@ def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> It
 
     def block(given: Slice, base: Tensor | None) -> Piece:
         merged = method.block(given, settled, seen)
+        if isinstance(merged, tuple):  # of a tensor given whole: with a note on what was found in it
+            merged, notes[job.name] = merged
         if isinstance(factor, float):
             merged = merged * factor
         whole = merged if base is None else base + merged

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Options: TypeAlias = Mapping[str, Value]
 Statistics: TypeAlias = Mapping[str, tuple[float, ...]]
 Space: TypeAlias = Literal["weight", "delta"]
+WHOLE = "whole"  # a coefficient of methods that may want a tensor whole: whether they get this one so
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Slice:
     kept: float32 [n] of ones (kept) and zeros (dropped), one per parent, for methods with a mask; else empty.
     draws: float32 [n] of whole numbers 0 … 65535, one per parent, for methods with draws; else empty.
     row: length of the tensor's last dimension for methods by rows (n and start are multiples of it); else 1.
+    shape: that of the tensor where it is given whole (start is 0, n its elements); else ().
     """
 
     tensors: "Sequence[Tensor]"
@@ -52,6 +54,7 @@ class Slice:
     start: int
     draws: "Sequence[Tensor]" = ()
     row: int = 1
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Method:
     (a delta for a delta method). check: sentences on parameters that are wrong together.
     mask: name of the drop parameter, if random masks are wanted. draws: whether their draws are wanted.
     rows: whether slices must be whole rows of the last dimension. parents: least and greatest number.
+    whole: whether a tensor is given whole, from the parameters, its name and its shape; the plan shows the
+    answer as the coefficient `whole`. Where it is, `block` gives a note for the lineage beside the result.
     """
 
     name: str
@@ -102,13 +107,14 @@ class Method:
     space: Space
     parameters: tuple[Parameter, ...]
     coefficients: Callable[[Options], Options]
-    block: "Callable[[Slice, Options, Statistics], Tensor]"
+    block: "Callable[[Slice, Options, Statistics], Tensor | tuple[Tensor, Json]]"
     settle: Callable[[Options, Statistics], tuple[Options, Json]] = _unchanged
     check: Callable[[Options], list[str]] = _nothing_wrong
     needs: tuple[Need, ...] = ()
     mask: str | None = None
     draws: bool = False
     rows: bool = False
+    whole: Callable[[Options, str, tuple[int, ...]], bool] | None = None
     parents: tuple[int, int] = (2, 64)
 
     @property

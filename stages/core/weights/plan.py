@@ -16,7 +16,7 @@ from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
 from stages.core.weights import depth, header, registry
-from stages.core.weights.method import Method, Options
+from stages.core.weights.method import WHOLE, Method, Options
 from stages.core.weights.numerics import BLOCK, NUMERICS, float32
 from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
 
@@ -50,6 +50,11 @@ class Job:
     def elements(self) -> int:
         """How many elements; 1 for a scalar."""
         return prod(self.shape)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the method is given the tensor whole, instead of by blocks."""
+        return self.coefficients.get(WHOLE) is True
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHAR
     ]
     outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
     texts, entries = _layout(outputs, shard_bytes)
-    merged = [name for name, dtype, _ in outputs if parent[name].dtype in FLOATS]
+    merged = {name: shape for name, _, shape in outputs if parent[name].dtype in FLOATS}
     local = _coefficients(recipe, method, merged)
     jobs = tuple(
         Job(entry.name, "merge", entry.dtype, entry.shape, numbers, file, entry.start, entry.end, options)
@@ -209,7 +214,9 @@ def _checked(recipe: Recipe, sources: Mapping[str, Path]) -> Method:
     return method
 
 
-def _coefficients(recipe: Recipe, method: Method, names: Sequence[str]) -> dict[str, tuple[Options, Options]]:
+def _coefficients(
+    recipe: Recipe, method: Method, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[Options, Options]]:
     """Tensor name -> the parameters that hold there, and the coefficients that follow from them.
 
     Raises BadRequest with every rule that fits no tensor or has no value for one, and every set of values
@@ -220,16 +227,18 @@ def _coefficients(recipe: Recipe, method: Method, names: Sequence[str]) -> dict[
     known: dict[str, Options] = {}
     found: dict[str, tuple[Options, Options]] = {}
     problems: list[str] = []
-    for name, (options, place) in depth.resolved(given, names).items():
+    for name, (options, place) in depth.resolved(given, shapes).items():
         key = repr(options)
         if key not in known:
             wrong = method.check(options)
             problems += [f"{name}: {method.name}.{one}" for one in wrong]
             known[key] = {} if wrong else method.coefficients(options)
-        factor = (
-            {registry.LINES: float32(depth.lines_factor(lines, place))} if isinstance(lines, tuple) else {}
-        )
-        found[name] = options, {**known[key], **factor}
+        local: dict[str, Value] = {}
+        if isinstance(lines, tuple):
+            local[registry.LINES] = float32(depth.lines_factor(lines, place))
+        if method.whole is not None:
+            local[WHOLE] = method.whole(options, name, shapes[name])
+        found[name] = options, {**known[key], **local}
     if problems:
         raise BadRequest(problems)
     return found

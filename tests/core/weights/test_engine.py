@@ -242,3 +242,11 @@ def test_a_live_tensor_of_another_type_is_refused_before_anything_is_written(mad
 def test_blocks_are_whole_leaves(made: Family) -> None:
     with pytest.raises(LabError, match=r"block_elements: expected a multiple of 65536, got 1000"):
         next(engine.stream(planned(made, recipe("linear")), made.sources, block_elements=1000))
+
+
+def test_blocks_are_joined_to_whole_tensors_in_their_order() -> None:
+    first, second = torch.arange(7), torch.arange(7) * 10
+    blocks = [(at, [first[at : at + 3], second[at : at + 3]]) for at in (0, 3, 6)]
+    ((start, joined),) = engine.whole_tensor(blocks)
+    assert start == 0
+    assert [tensor.tolist() for tensor in joined] == [first.tolist(), second.tolist()]
