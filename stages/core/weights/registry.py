@@ -14,6 +14,7 @@ from stages.core.weights.methods import (
     dare,
     della,
     greedy_soup,
+    iso,
     karcher,
     linear,
     model_stock,
@@ -22,6 +23,7 @@ from stages.core.weights.methods import (
     task_arithmetic,
     task_slerp,
     ties,
+    tsv_m,
 )
 
 METHODS: tuple[Method, ...] = (
@@ -40,6 +42,9 @@ METHODS: tuple[Method, ...] = (
     della.LINEAR,
     consensus.METHOD,
     sce.METHOD,
+    tsv_m.METHOD,
+    iso.COMMON,
+    iso.COMMON_AND_OWN,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
