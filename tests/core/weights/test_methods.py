@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.core.weights import registry
-from stages.core.weights.method import Slice
+from stages.core.weights.method import WHOLE, Slice
 from stages.core.weights.methods.ties import trimmed
 from stages.core.weights.statistics import gather, kept_count
 from tests.core.weights.family import counted
@@ -41,8 +41,13 @@ def apply(
     whole = Slice(tensors, masks or ones, 0, drawn if method.draws else (), row or tensors[0].numel())
     each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
     seen = gather(method, options, each, len(tensors), tensors[0].numel())
-    settled, _ = method.settle(method.coefficients(options), seen)
-    return method.block(whole, settled, seen)
+    coefficients = method.coefficients(options)
+    if method.whole is not None:
+        coefficients = {**coefficients, WHOLE: method.whole(options, "w", tensors[0].shape)}
+    settled, _ = method.settle(coefficients, seen)
+    merged = method.block(whole, settled, seen)
+    assert isinstance(merged, Tensor), "a vector is never given whole"
+    return merged
 
 
 def numbers(*values: float) -> Tensor:
