@@ -4,6 +4,10 @@ float64, one thread, LAPACK's gesdd as the torch build brings it. Everything els
 questions that a decomposition leaves open: which singular values are zero, and what stands for the polar
 factor of a matrix without full rank. torch is imported inside functions: plans and the registry, which
 import this module, must not load it.
+
+Cost: measured on one core of an AMD EPYC, 1.5 s for 3584 x 1024 and 5 s for 2048 x 2048, growing with
+long * short^2: about 100 s for 14336 x 4096. tsv_m takes k + 2 decompositions of a matrix, iso_c one, iso_cts
+k + 3; threads do not help. A model with 8e9 parameters takes hours, more than a worker's default limits.
 """
 
 import re
