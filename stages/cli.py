@@ -193,11 +193,14 @@ def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> 
     results = []
     for name in names:
         found = action(folder, name, shop)
-        results.append({"id": name, "match": not found.differing, "differing": list(found.differing)})
+        why = {"because": found.because} if found.because else {}
+        results.append({"id": name, "match": not found.differing, "differing": list(found.differing), **why})
         if not as_json:
             out.print(
                 f"{name}  " + ("DIFFERS: " + ", ".join(found.differing) if found.differing else "MATCH")
             )
+            if found.because:
+                out.print(f"  {found.because}")
     if as_json:
         print_json(results)
     if not all(result["match"] for result in results):

@@ -9,20 +9,25 @@ from pathlib import Path
 from stages.core.errors import LabError
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
+from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import publish
 from stages.core.weights.reader import compare
 from stages.merge import model_card
-from stages.merge.build import Workshop, build
+from stages.merge.build import BUILT, Workshop, build
 from stages.merge.memory import Memory
 from stages.merge.store import place
 
 
 @dataclass(frozen=True)
 class Verification:
-    """One candidate built again. differing: files and tensors that came out otherwise; empty means MATCH."""
+    """One candidate built again. differing: files and tensors that came out otherwise; empty means MATCH.
+
+    because: where they differ and the recorded linear algebra library is not this machine's, both by name.
+    """
 
     id: str
     differing: Sequence[str]
+    because: str = ""
 
 
 def identifiers(candidates: Path) -> list[str]:
@@ -51,7 +56,7 @@ def verify(candidates: Path, identifier: str, workshop: Workshop) -> Verificatio
         draft = Path(scratch, "draft")
         draft.mkdir()
         build(recorded.recipe, _forgetful(workshop), draft)
-        return Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
+        return _verified(identifier, draft, recorded, candidates / identifier)
 
 
 def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verification:
@@ -61,7 +66,7 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
         draft, whole = Path(scratch, "draft"), Path(scratch, "whole")
         draft.mkdir()
         build(recorded.recipe, _forgetful(workshop), draft)
-        verification = Verification(identifier, _differing(draft, recorded.files, candidates / identifier))
+        verification = _verified(identifier, draft, recorded, candidates / identifier)
         if not verification.differing:
             place(draft, whole)
             for beside in (lineages.NAME, model_card.NAME):
@@ -74,6 +79,26 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
 def _forgetful(workshop: Workshop) -> Workshop:
     """The workshop without its memory: every digest is taken and every statistic measured again."""
     return replace(workshop, memory=Memory())
+
+
+def _verified(identifier: str, built: Path, recorded: lineages.Recorded, kept: Path) -> Verification:
+    differing = _differing(built, recorded.files, kept)
+    arithmetic = recorded.statement["predicate"]["buildDefinition"]["internalParameters"]["arithmetic"]
+    theirs, ours = _libraries(arithmetic.get("notes", {})), _libraries(read_json(built / BUILT)["notes"])
+    if not differing or theirs == ours:
+        return Verification(identifier, differing)
+    return Verification(
+        identifier,
+        differing,
+        f"it was made with {theirs} and rebuilt with {ours}: the last bits of {recorded.recipe.method} "
+        "depend on the library (numerics.py, number 9). Verify it where it was made, or merge anew",
+    )
+
+
+def _libraries(notes: Mapping[str, Json]) -> str:
+    """The linear algebra that the notes name, as the spectral methods write them; 'none' if no note does."""
+    found = {str(note["lapack"]) for note in notes.values() if isinstance(note, dict) and "lapack" in note}
+    return " and ".join(sorted(found)) or "none"
 
 
 def _differing(built: Path, recorded: Mapping[str, str], kept: Path) -> list[str]:

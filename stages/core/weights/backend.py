@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from stages.core.errors import Unmergeable
+from stages.core.records.canonical import Json
 from stages.core.weights.method import Need, Options, Statistics
 from stages.core.weights.plan import Job, Plan
 
@@ -79,8 +80,11 @@ class Backend(Protocol):
         """
         ...
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> Bytes:
-        """The block of the result in the job's output type. Raises Unmergeable on overflow."""
+    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
+        """The block of the result in the job's output type, and a note of a tensor given whole, else None.
+
+        Raises Unmergeable on overflow.
+        """
         ...
 
     def quiet(self) -> AbstractContextManager[None]:

@@ -2,7 +2,8 @@
 
 For each tensor: statistics, if the method needs any; then each block is read, hashed, widened, merged and
 rounded.
-Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes.
+Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes; only where a
+method wants a tensor whole does it depend on the tensor's size, within the bound of plan.plan.
 """
 
 import ctypes
@@ -178,9 +179,14 @@ class _Run:
         settled, note = self.plan.method.settle(job.coefficients, seen)
         if note is not None:
             self.notes[job.name] = note
-        return tensor.each(
-            lambda block: Piece(job, block.start, self.backend.merge(tensor, block, settled, seen))
-        )
+
+        def piece(block: Block) -> Piece:
+            data, note = self.backend.merge(tensor, block, settled, seen)
+            if note is not None:
+                self.notes[job.name] = note
+            return Piece(job, block.start, data)
+
+        return tensor.each(piece)
 
     def _copied(self, job: Job) -> Iterator[Piece]:
         """The tensor of the first parent read. Raises Unmergeable if another's differs in any byte."""
@@ -229,7 +235,9 @@ class _Tensor:
     def each(self, function: Callable[[Block], T]) -> Iterator[T]:
         """One pass: function of every block."""
         blocks: Iterable[Block] = self._read_all() if self._held is None else self._held
-        if self.row > 1:
+        if self.job.whole:
+            blocks = whole_tensor(blocks)
+        elif self.row > 1:
             blocks = whole_rows(blocks, self.row, [ITEMSIZE[dtype] for dtype in self.dtypes])
         return self._crew.ordered(partial(function, block) for block in blocks)
 
@@ -264,6 +272,15 @@ def whole_rows(blocks: Iterable[Block], row: int, itemsizes: Sequence[int]) -> I
         if whole:
             yield Block(start, [data[:end] for data, end in zip(joined, ends, strict=True)], None)
         start, rest = start + whole, [data[end:] for data, end in zip(joined, ends, strict=True)]
+
+
+def whole_tensor(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The same elements as one block; joined input by input, so that only one is in memory twice."""
+    columns = [list(column) for column in zip(*(block.rows for block in blocks), strict=True)]
+    joined = []
+    while columns:
+        joined.append(np.concatenate(columns.pop(0)))
+    yield Block(0, joined, None)
 
 
 def _keep_freed_memory() -> None:

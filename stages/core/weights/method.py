@@ -19,6 +19,7 @@ Options: TypeAlias = Mapping[str, Value]
 Statistics: TypeAlias = Mapping[str, tuple[float, ...]]
 Space: TypeAlias = Literal["weight", "delta"]
 Route: TypeAlias = Literal["every_parent", "one_parent", "layer_path"]
+WHOLE = "whole"  # a coefficient of methods that may want a tensor whole: whether they get this one so
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Slice:
     kept: float32 [n] of ones (kept) and zeros (dropped), one per parent, for methods with a mask; else empty.
     draws: float32 [n] of whole numbers 0 … 65535, one per parent, for methods with draws; else empty.
     row: length of the tensor's last dimension for methods by rows (n and start are multiples of it); else 1.
+    shape: that of the tensor where it is given whole (start is 0, n its elements); else ().
     """
 
     tensors: "Sequence[Tensor]"
@@ -57,6 +59,7 @@ class Slice:
     start: int
     draws: "Sequence[Tensor]" = ()
     row: int = 1
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class Method:
     deltas. Never needed: a method is its plain coding.
     route: which tensors an output tensor is made of (routes.py): the one of its name in every parent, or one
     tensor of one parent. routing: the parameters that decide this; they reach no other function.
+    whole: whether a tensor is given whole, from the parameters, its name and its shape; the plan shows the
+    answer as the coefficient `whole`. Where it is, `block` gives a note for the lineage beside the result.
     """
 
     name: str
@@ -112,13 +117,14 @@ class Method:
     space: Space
     parameters: tuple[Parameter, ...]
     coefficients: Callable[[Options], Options]
-    block: "Callable[[Slice, Options, Statistics], Tensor]"
+    block: "Callable[[Slice, Options, Statistics], Tensor | tuple[Tensor, Json]]"
     settle: Callable[[Options, Statistics], tuple[Options, Json]] = _unchanged
     check: Callable[[Options], list[str]] = _nothing_wrong
     needs: tuple[Need, ...] = ()
     mask: str | None = None
     draws: bool = False
     rows: bool = False
+    whole: Callable[[Options, str, tuple[int, ...]], bool] | None = None
     parents: tuple[int, int] = (2, 64)
     kernel: Literal["combine", "consensus"] | None = None
     route: Route = "every_parent"

@@ -15,14 +15,25 @@
 7. The result is rounded once, to nearest even, to the output type. An overflow is refused.
 8. Tensor order, offsets, headers and shard limits follow from the recipe and the input headers (plan.py).
 
-No libm, BLAS, unstable sort or vector-width dependent sum takes part. The caller must not flush subnormals.
+9. Matrices of tsv_m, iso_c and iso_cts, and they alone, go through LAPACK and BLAS (spectra.py): their
+   float32 deltas are widened to float64, decomposed and multiplied there, scaled by the float64 coefficient,
+   rounded once to float32 and added to the base by number 2. Pinned: float64, torch's gesdd and gemm, one
+   thread whatever the caller has, the order of the parents, which singular values count as zero. Bytes are
+   claimed for any threads, blocks, shards, file or memory of one torch build on one instruction set, and on
+   no other: float64 bits do move with the library, its choice of instructions, and its threads. The rounding
+   hides most of that, and nothing guarantees it. The note of each such tensor names library and instructions
+   (`lapack`), so that `mergelab verify` can say why bytes differ; golden.json pins none of them. All other
+   tensors of these methods are under numbers 1 to 8.
+
+But for number 9, no libm, BLAS, unstable sort or vector-width dependent sum takes part. The caller must not
+flush subnormals.
 This module imports neither numpy nor torch, so that plans can be made without them.
 
 Identity was shown (tests/core/weights/test_identity.py) on these, and is claimed on no other:
 
 | hardware | torch 2.13.0 kernels | numpy 2.4 kernels | of |
 |---|---|---|---|
-| AMD EPYC (Zen 4), x86-64 | default, AVX2, AVX-512 | X86_V2, AVX-512 | every method and type |
+| AMD EPYC (Zen 4), x86-64 | default, AVX2, AVX-512 | X86_V2, AVX-512 | every method and type (not number 9) |
 | the same | AVX-512 | AVX-512 | 1, 2, 4 threads; three block sizes; any shards; file or memory |
 """
 

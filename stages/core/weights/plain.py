@@ -8,6 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from stages.core.records.canonical import Json
 from stages.core.weights import arithmetic, masks
 from stages.core.weights.backend import Block, Bytes, Source, T
 from stages.core.weights.counting import Pass, Slices
@@ -39,17 +40,19 @@ class Plain:
         parents, elements = len(source.parents), source.job.elements
         return measure(need, source.job.options, each, parents=parents, elements=elements, seen=seen)
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> Bytes:
-        """The method's block function, on top of the base for a delta method, rounded once."""
+    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
+        """The method's block function, on top of the base for a delta method, rounded once; and its note."""
         given, base = widened(source, block)
-        merged = source.plan.method.block(given, settled, seen)
+        merged, note = source.plan.method.block(given, settled, seen), None
+        if isinstance(merged, tuple):  # of a tensor given whole: with a note on what was found in it
+            merged, note = merged
         factor = source.job.coefficients.get(LINES)
         if isinstance(factor, float):
             merged = merged * factor
         whole = merged if base is None else base + merged
         rounded = arithmetic.narrow(whole, getattr(torch, source.job.dtype))
         found: Bytes = rounded.view(torch.uint8).numpy()
-        return found
+        return found, note
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -81,7 +84,8 @@ def widened(source: Source, block: Block, stride: int = 1) -> tuple[Slice, Tenso
         kept = [masks.kept(key, block.start, count, drop) for key, drop in zip(keys, drops, strict=True)]
     if method.draws:
         draws = [masks.draws(key, block.start, count) for key in keys]
-    return Slice(tensors, kept, block.start, draws, source.row), base
+    shape = source.job.shape if source.job.whole else ()
+    return Slice(tensors, kept, block.start, draws, source.row, shape), base
 
 
 def measure(

@@ -16,8 +16,8 @@ from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
-from stages.core.weights import depth, header, registry, routes
-from stages.core.weights.method import Method, Options
+from stages.core.weights import depth, header, registry, routes, spectra
+from stages.core.weights.method import WHOLE, Method, Options
 from stages.core.weights.numerics import BLOCK, NUMERICS, float32
 from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
 
@@ -27,6 +27,7 @@ SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's too
 HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
 PASSES = 3  # over a tensor for its statistics, at most
 ROW_ELEMENTS = 1 << 20  # longest last dimension for methods that rank rows: a row is held and sorted whole
+WHOLE_BYTES = 7 << 30  # for one tensor given whole: what an 8 GiB worker has beside torch and its blocks
 ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their slack: measured 220 to 250
 
 
@@ -54,6 +55,11 @@ class Job:
     def elements(self) -> int:
         """How many elements; 1 for a scalar."""
         return prod(self.shape)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the method is given the tensor whole, instead of by blocks."""
+        return self.coefficients.get(WHOLE) is True
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,22 @@ class Plan:
             arrays += 2 * parents  # float64 copies of the deltas
         if self.method.rows:  # slices end where rows do
             longest = max((job.shape[-1] for job in self.jobs if job.shape), default=0)
-        return ROOM_BYTES + (held if self.needed else 0) + 4 * arrays * (BLOCK + longest) * 4
+        blocks = 4 * arrays * (BLOCK + longest) * 4
+        whole = max((self.whole_bytes(job) for job in self.jobs), default=0)
+        return ROOM_BYTES + (held if self.needed else 0) + blocks + whole
+
+    def whole_bytes(self, job: Job) -> int:
+        """Estimate of the memory of one tensor that the method is given whole; 0 for others.
+
+        Its bytes in every input, float32 copies of them and of the k differences, and the greater of what
+        is held while the differences are made and of the float64 work on them (spectra.workspace_bytes).
+        """
+        if not job.whole:
+            return 0
+        parents, (rows, columns) = len(self.recipe.parents), job.shape
+        single = 4 * job.elements
+        work = max(spectra.workspace_bytes((rows, columns)), single * parents)
+        return self._tensor_bytes(job) + single * (parents + 1) + work
 
     @property
     def needed(self) -> bool:
@@ -195,9 +216,19 @@ class Plan:
         }
 
 
-def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHARD_BYTES) -> Plan:
+def plan(
+    recipe: Recipe,
+    sources: Mapping[str, Path],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    memory_bytes: int = WHOLE_BYTES,
+) -> Plan:
     """The plan of `recipe`, from the headers in `sources` (manifest digest -> checkpoint directory).
 
+    memory_bytes: bound of the memory of one tensor that a method is given whole (Plan.whole_bytes): the one
+    place where the memory of a merge depends on the size of a tensor. The default is enough for matrices of
+    14336 x 4096, the greatest in the layers of a model with 8e9 parameters, of up to 12 parents in bfloat16
+    or 9 in float32. It is no part of a plan's digest.
     Raises BadRequest for a recipe that this version cannot honour, BadCheckpoint for malformed files, and
     Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type.
     """
@@ -214,13 +245,15 @@ def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHAR
     ]
     outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
     texts, entries = _layout(outputs, shard_bytes)
-    merged = [name for name, dtype, _ in outputs if made[name].dtype in FLOATS]
+    merged = {name: shape for name, _, shape in outputs if made[name].dtype in FLOATS}
     local = _coefficients(recipe, method, merged)
     jobs = tuple(_job(file, entry, reads[entry.name], local.get(entry.name)) for file, entry in entries)
     sizes = {name: len(text) for name, text in texts.items()}
     for job in jobs:
         sizes[job.file] = max(sizes[job.file], job.end)
-    return Plan(recipe, method, inputs, jobs, sizes, texts, slots)
+    planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots)
+    _small_enough(planned, memory_bytes)
+    return planned
 
 
 def _job(
@@ -264,7 +297,9 @@ def _checked(recipe: Recipe, sources: Mapping[str, Path]) -> Method:
     return method
 
 
-def _coefficients(recipe: Recipe, method: Method, names: Sequence[str]) -> dict[str, tuple[Options, Options]]:
+def _coefficients(
+    recipe: Recipe, method: Method, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[Options, Options]]:
     """Tensor name -> the parameters that hold there, and the coefficients that follow from them.
 
     Raises BadRequest with every rule that fits no tensor or has no value for one, and every set of values
@@ -276,16 +311,18 @@ def _coefficients(recipe: Recipe, method: Method, names: Sequence[str]) -> dict[
     known: dict[str, Options] = {}
     found: dict[str, tuple[Options, Options]] = {}
     problems: list[str] = []
-    for name, (options, place) in depth.resolved(given, names).items():
+    for name, (options, place) in depth.resolved(given, shapes).items():
         key = repr(options)
         if key not in known:
             wrong = method.check(options)
             problems += [f"{name}: {method.name}.{one}" for one in wrong]
             known[key] = {} if wrong else method.coefficients(options)
-        factor = (
-            {registry.LINES: float32(depth.lines_factor(lines, place))} if isinstance(lines, tuple) else {}
-        )
-        found[name] = options, {**known[key], **factor}
+        local: dict[str, Value] = {}
+        if isinstance(lines, tuple):
+            local[registry.LINES] = float32(depth.lines_factor(lines, place))
+        if method.whole is not None:
+            local[WHOLE] = method.whole(options, name, shapes[name])
+        found[name] = options, {**known[key], **local}
     if problems:
         raise BadRequest(problems)
     return found
@@ -368,6 +405,23 @@ def _rankable(given: Input) -> None:
     ]
     if wrong:
         raise Unmergeable("\n  ".join(["this method ranks whole rows:", *wrong]))
+
+
+def _small_enough(planned: Plan, memory_bytes: int) -> None:
+    """Raises Unmergeable listing every tensor given whole that needs more memory than the bound."""
+    wrong = [
+        f"{job.name}: {list(job.shape)} needs {needed} bytes"
+        for job in planned.jobs
+        if (needed := planned.whole_bytes(job)) > memory_bytes
+    ]
+    if wrong:
+        move = (
+            "Merge fewer parents, or give these tensors `spectral` 0 by a rule on their names: they then get "
+        )
+        raise Unmergeable(
+            "\n  ".join([f"{planned.method.name} takes matrices whole, in {memory_bytes} bytes:", *wrong])
+            + f"\n{move}the mean."
+        )
 
 
 def _refuse(wrong: Sequence[str]) -> NoReturn:

@@ -14,6 +14,7 @@ from stages.core.weights.methods import (
     dare,
     della,
     greedy_soup,
+    iso,
     karcher,
     layer_path,
     linear,
@@ -24,6 +25,7 @@ from stages.core.weights.methods import (
     task_arithmetic,
     task_slerp,
     ties,
+    tsv_m,
 )
 
 METHODS: tuple[Method, ...] = (
@@ -44,6 +46,9 @@ METHODS: tuple[Method, ...] = (
     sce.METHOD,
     passthrough.METHOD,
     layer_path.METHOD,
+    tsv_m.METHOD,
+    iso.COMMON,
+    iso.COMMON_AND_OWN,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}

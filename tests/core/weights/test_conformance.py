@@ -17,7 +17,7 @@ from torch import Tensor
 from stages.core.weights import engine, masks, registry
 from stages.core.weights.numerics import mask_key
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, state, values
-from tests.reference import data_flow, merges, more_merges, rounding
+from tests.reference import data_flow, merges, more_merges, rounding, spectral
 
 Array = NDArray[np.float64]
 
@@ -73,10 +73,20 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
         ("sce", parents, {"density": density})
         for parents, density in ((2, 0.1), (3, 0.5), (4, 1.0), (16, 0.3))
     ],
+    *[(method, parents, {}) for method in ("tsv_m", "iso_c", "iso_cts") for parents in (2, 3, 16)],
+    *[
+        (method, 3, {"weights": weights, "scale": 1.3, "zero_below": zero_below})
+        for method in ("tsv_m", "iso_c", "iso_cts")
+        for weights, zero_below in (([1.0, -0.6, 0.3], 0.0), ([0.7, 0.0, 1.0], 0.0617))
+    ],
+    *[(method, 2, {"spectrum": "all", "scale": 0.6}) for method in ("iso_c", "iso_cts")],
+    *[("iso_cts", 3, {"common_fraction": fraction}) for fraction in (0.0, 0.31, 1.0)],
 ]
 WEIGHT_SPACE = ("linear", "slerp", "karcher", "greedy_soup", "passthrough")
 ROUTED = ("passthrough", "layer_path")
 MORE = (*ROUTED, "task_slerp", "karcher", "model_stock", "greedy_soup", "breadcrumbs", "consensus", "sce")
+SPECTRAL = ("tsv_m", "iso_c", "iso_cts")
+MATRIX = "layer.0.weight"  # of the family's tensors, the one that is a matrix and no embedding
 
 
 def expected(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
@@ -88,8 +98,8 @@ def expected(method: str, name: str, tensors: list[Array], options: dict[str, An
     options = dict(options)
     if method in MORE:
         return expected_more(method, base, parents, options)
-    if method.startswith("della"):
-        return expected_della(method, name, tensors, options, seed)
+    if method in BY_NAME:
+        return BY_NAME[method](method, name, tensors, options, seed)
     weights = options.pop("weights", ())
     if method == "linear":
         return merges.linear(parents, weights, **options)
@@ -128,6 +138,20 @@ def expected_della(method: str, name: str, tensors: list[Array], options: dict[s
         draws = masks.draws(mask_key(seed, label, name), 0, base.size).numpy().astype(np.int64)
         pruned.append(more_merges.row_pruned(theta - base, draws, **pruning))
     return getattr(more_merges, method)(base, pruned, options.pop("weights"), **options)
+
+
+def expected_spectral(method: str, name: str, tensors: list[Array], options: dict[str, Any], _: int) -> Any:
+    """As `expected`, for the methods that decompose matrices."""
+    base, *parents = tensors
+    options.pop("spectral")
+    if name != MATRIX:
+        return spectral.mean(base, parents, options["weights"], options["scale"])
+    return getattr(spectral, method)(base, parents, **options)
+
+
+BY_NAME = dict.fromkeys(SPECTRAL, expected_spectral) | dict.fromkeys(
+    ("della", "della_linear"), expected_della
+)
 
 
 def assert_conforms(got: Tensor, want: Array, terms: list[Array], dtype: str) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from stages.core.errors import BadCheckpoint, LabError, Unmergeable
 from stages.core.records.files import sha256_file
 from stages.core.weights import engine, plan, writer
+from stages.core.weights.backend import Block
 from stages.core.weights.plain import Plain
 from stages.core.weights.reader import INDEX, Checkpoint
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, save, state
@@ -243,3 +245,11 @@ def test_a_live_tensor_of_another_type_is_refused_before_anything_is_written(mad
 def test_blocks_are_whole_leaves(made: Family) -> None:
     with pytest.raises(LabError, match=r"block_elements: expected a multiple of 65536, got 1000"):
         next(engine.stream(planned(made, recipe("linear")), made.sources, block_elements=1000))
+
+
+def test_blocks_are_joined_to_whole_tensors_in_their_order() -> None:
+    first, second = np.arange(7, dtype=np.uint8), np.arange(7, dtype=np.uint8) * 10
+    blocks = [Block(at, [first[at : at + 3], second[at : at + 3]], None) for at in (0, 3, 6)]
+    (whole,) = engine.whole_tensor(blocks)
+    assert whole.start == 0
+    assert [row.tolist() for row in whole.rows] == [first.tolist(), second.tolist()]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.core.weights import registry
-from stages.core.weights.method import Slice
+from stages.core.weights.method import WHOLE, Slice
 from stages.core.weights.methods.ties import trimmed
 from stages.core.weights.plain import measure
 from stages.core.weights.statistics import kept_count
@@ -46,8 +46,13 @@ def apply(
         size = {"parents": len(tensors), "elements": tensors[0].numel()}
         found = measure(need, options, each, **size, seen=dict(seen))
         seen |= {need.label + key: values for key, values in found.items()}
-    settled, _ = method.settle(method.coefficients(options), seen)
-    return method.block(whole, settled, seen)
+    coefficients = method.coefficients(options)
+    if method.whole is not None:
+        coefficients = {**coefficients, WHOLE: method.whole(options, "w", tensors[0].shape)}
+    settled, _ = method.settle(coefficients, seen)
+    merged = method.block(whole, settled, seen)
+    assert isinstance(merged, Tensor), "a vector is never given whole"
+    return merged
 
 
 def numbers(*values: float) -> Tensor:

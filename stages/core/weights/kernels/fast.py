@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from stages.core.records.canonical import Json
 from stages.core.weights.backend import Block, Bytes, Source, overflow
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.kernels import ready
@@ -69,7 +70,7 @@ class Fast:
         bounds = kept_magnitudes(_Counted(self, source), wanted)
         return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> Bytes:
+    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
         """The block of the result. Raises Unmergeable on overflow."""
         if not self._takes(source) or self._plan.method.kernel is None:
             return self._plain.merge(source, block, settled, seen)
@@ -91,7 +92,7 @@ class Fast:
             wrong = run(*head, *masks, *votes.arguments(), *tail)
         if wrong:
             raise overflow(source.job.dtype)
-        return out
+        return out, None
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
