@@ -20,7 +20,7 @@ from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
 from stages.core.weights import arithmetic, masks
 from stages.core.weights.inputs import Inputs, Manifests
-from stages.core.weights.method import Slice, number
+from stages.core.weights.method import Slice, per_parent
 from stages.core.weights.numerics import BLOCK, mask_key
 from stages.core.weights.plan import Job, Plan
 from stages.core.weights.registry import LINES
@@ -182,8 +182,9 @@ class _Tensor:
         kept, draws = [], []
         keys = [mask_key(plan.recipe.seed, parent, self._job.name) for parent in plan.recipe.parents]
         if plan.method.mask is not None:
-            drop = number(self._job.options, plan.method.mask)
-            kept = [masks.kept(key, start, raw[0].numel(), drop) for key in keys]
+            drops = per_parent(self._job.options, plan.method.mask, len(keys))
+            pairs = zip(keys, drops, strict=True)
+            kept = [masks.kept(key, start, raw[0].numel(), drop) for key, drop in pairs]
         if plan.method.draws:
             draws = [masks.draws(key, start, raw[0].numel()) for key in keys]
         return Slice(tensors, kept, start, draws, self._row), base

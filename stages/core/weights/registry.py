@@ -42,6 +42,7 @@ METHODS: tuple[Method, ...] = (
     sce.METHOD,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
+EACH = ("per_parent", "one_or_each")  # kinds that may hold a number for each parent
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
 
 
@@ -55,8 +56,8 @@ def get(name: str) -> Method:
 def problems(method_name: str, parameters: Mapping[str, object], parents: int) -> list[str]:
     """Every reason why the method cannot run with these parameters on that many parents; [] if it can.
 
-    Parameters left out take their defaults. A per-parent parameter may be one number, or a list with one
-    number for each parent. Any number may be a list of rules by tensor name, {match, value} or
+    Parameters left out take their defaults. A parameter of the kinds EACH may be one number, or a list with
+    one number for each parent. Any number may be a list of rules by tensor name, {match, value} or
     {match, layers}, the last with match '*'; what these make together is checked when tensors are known
     (plan.py).
     """
@@ -88,7 +89,8 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
 def resolve(method_name: str, given: Mapping[str, object], parents: int) -> dict[str, Value]:
     """Every parameter of the method in declared order, with defaults filled in: what a recipe carries.
 
-    Scalars become floats, and per-parent values tuples of one float per parent.
+    Scalars become floats, and per-parent values tuples of one float per parent; a `one_or_each` value is one
+    float unless its numbers differ.
     Raises BadRequest with all `problems`.
     """
     found = problems(method_name, given, parents)
@@ -111,9 +113,14 @@ def _value(parameter: Parameter, value: object, parents: int) -> Value:
     if _is_rules(value):
         return Rules(tuple(_rule(parameter, rule, parents) for rule in cast(Sequence[Any], value)))
     if isinstance(value, Sequence):
-        return tuple(float(number) + 0.0 for number in value)
+        return shortest(parameter, tuple(float(number) + 0.0 for number in value))
     number = float(cast(float, value)) + 0.0
     return (number,) * parents if parameter.kind == "per_parent" else number
+
+
+def shortest(parameter: Parameter, numbers: tuple[float, ...]) -> Value:
+    """One number in place of equal ones, for `one_or_each` alone: so one merge has one recipe."""
+    return numbers[0] if parameter.kind == "one_or_each" and len(set(numbers)) == 1 else numbers
 
 
 def _wrong(parameter: Parameter, value: object, parents: int) -> str | None:
@@ -124,7 +131,7 @@ def _wrong(parameter: Parameter, value: object, parents: int) -> str | None:
         return None if known else f"{value!r} is no choice{_nearest(value, parameter.choices)}"
     if isinstance(value, Rules) or _is_rules(value):
         return _wrong_rules(parameter, value, parents)
-    if parameter.kind == "per_parent" and isinstance(value, Sequence) and not isinstance(value, str):
+    if parameter.kind in EACH and isinstance(value, Sequence) and not isinstance(value, str):
         return _wrong_list(parameter, value, parents)
     return _out_of_range(parameter, value)
 
@@ -142,8 +149,10 @@ def _is_rules(value: object) -> bool:
 def _rule(parameter: Parameter, rule: Mapping[str, Any], parents: int) -> Rule:
     """The rule that `_wrong_rules` has passed, every point spread over the parents if it has one for each."""
     points = [rule["value"]] if "value" in rule else rule["layers"]
-    spread = [_value(parameter, point, parents) for point in points]
-    return Rule(rule["match"], tuple(p if isinstance(p, tuple) else (cast(float, p),) for p in spread))
+    found = [_value(parameter, point, parents) for point in points]
+    tuples = [point if isinstance(point, tuple) else (cast(float, point),) for point in found]
+    longest = max(len(point) for point in tuples)
+    return Rule(rule["match"], tuple(p if len(p) == longest else p * longest for p in tuples))
 
 
 def _wrong_rules(parameter: Parameter, value: object, parents: int) -> str | None:

@@ -44,17 +44,21 @@ class _Inside:
     patterns: list[Ints]
 
 
-def kept_magnitudes(each: Pass, keep: int, parents: int) -> list[Bound]:
-    """Per parent, the threshold and the cut that select exactly its `keep` greatest |x|.
+def kept_magnitudes(each: Pass, keep: Sequence[int]) -> list[Bound]:
+    """Per parent, the threshold and the cut that select exactly its keep[parent] greatest |x|.
 
     Selected are the elements with |x| above the threshold, and those equal to it at a flat index below the
-    cut: the lowest index comes first among equals. keep: 1 to the tensor's size.
+    cut: the lowest index comes first among equals. keep: one for each parent, 1 to the tensor's size.
     """
     sampled = _total(each(lambda given: [_high(x) for x in given.tensors], stride=STRIDE))
-    brackets = [_bracket(counts, keep / STRIDE) for counts in sampled]
+    brackets = [_bracket(counts, count / STRIDE) for counts, count in zip(sampled, keep, strict=True)]
     found = _collect(each, brackets)
-    bounds = [_within(inside, keep) for inside in found] if found else [None] * parents
-    return [_counted(each, keep, place) if bound is None else bound for place, bound in enumerate(bounds)]
+    bounds: list[Bound | None] = [None] * len(keep)
+    if found:
+        bounds = [_within(inside, count) for inside, count in zip(found, keep, strict=True)]
+    return [
+        _counted(each, keep[place], place) if bound is None else bound for place, bound in enumerate(bounds)
+    ]
 
 
 def _patterns(x: Tensor) -> Ints:

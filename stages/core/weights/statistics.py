@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.core.errors import LabError
 from stages.core.weights.arithmetic import fold, leaves, pairwise
-from stages.core.weights.method import Method, Need, Options, Slice, Statistics, number
+from stages.core.weights.method import Method, Need, Options, Slice, Statistics, per_parent
 from stages.core.weights.selection import Pass, kept_magnitudes
 
 T = TypeVar("T")
@@ -44,30 +44,35 @@ def measure(need: Need, options: Options, each: Pass, parents: int, elements: in
     """The named values of one statistic over one tensor of `elements` > 0.
 
     each: runs a function over the tensor's slices, in order, as often as it is called.
-    kept_magnitude: `threshold` and `cut` per parent (selection.py) for the share options[argument].
+    kept_magnitude: `threshold` and `cut` per parent (selection.py) for its share options[argument].
     dots: `dots`, the upper triangle of the parents' float64 dot products, row by row.
     masked_l1: `l1` and `masked_l1` per parent, sums of |x| over all and over the kept elements.
-    squares: `squares` per parent, sums of x^2.
+    l1, squares: `l1` or `squares` per parent, sums of |x| or of x^2.
     """
     if need.statistic == "squares":
         return {"squares": _sums(each, _squares)}
+    if need.statistic == "l1":
+        return {"l1": _sums(each, _l1)}
     if need.statistic == "dots":
         return {"dots": _sums(each, _dots)}
     if need.statistic == "masked_l1":
         sums = _sums(each, _masked_l1)
         return {"l1": sums[:parents], "masked_l1": sums[parents:]}
-    keep = _count(need, options, elements)
-    tensors = parents if need.of is None else 1
-    bounds = kept_magnitudes(each, keep, tensors) if keep else [NONE_KEPT] * tensors
+    keep = _counts(need, options, parents if need.of is None else 1, elements)
+    bounds = [NONE_KEPT] * len(keep)
+    if any(keep):
+        some = kept_magnitudes(each, [max(count, 1) for count in keep])
+        bounds = [bound if count else NONE_KEPT for bound, count in zip(some, keep, strict=True)]
     return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
 
 
-def _count(need: Need, options: Options, elements: int) -> int:
+def _counts(need: Need, options: Options, tensors: int, elements: int) -> list[int]:
+    """How many elements of each tensor are kept."""
     if need.count is not None:
-        return need.count(options, elements)
+        return list(need.count(options, elements))
     if need.argument is None:
         raise LabError(f"statistic {need.statistic} needs an argument")
-    return kept_count(number(options, need.argument), elements)
+    return [kept_count(density, elements) for density in per_parent(options, need.argument, tensors)]
 
 
 def kept_count(density: float, elements: int) -> int:
@@ -91,6 +96,10 @@ def _masked_l1(given: Slice) -> list[list[float]]:
     whole = [tensor.abs() for tensor in given.tensors]
     masked = [magnitude * kept for magnitude, kept in zip(whole, given.kept, strict=True)]
     return [[fold(leaf) for leaf in leaves(magnitude)] for magnitude in whole + masked]
+
+
+def _l1(given: Slice) -> list[list[float]]:
+    return [[fold(leaf) for leaf in leaves(tensor.abs())] for tensor in given.tensors]
 
 
 def _squares(given: Slice) -> list[list[float]]:
