@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.reference import merges
-from tests.reference.merges import Array, Mask
+from tests.reference.merges import Array, Mask, OneOrEach
 
 Draws = NDArray[np.int64]
 
@@ -68,18 +68,19 @@ def breadcrumbs(
     parents: Sequence[Array],
     weights: Sequence[float],
     *,
-    density: float,
-    gamma: float,
+    density: OneOrEach,
+    gamma: OneOrEach,
     scale: float,
     normalise: bool,
 ) -> Array:
     """θ₀ + λ Σ w δ', δ' without its γ·n greatest and with the density·n below them; ties by lowest index."""
     masked = []
-    for theta in parents:
+    shares = zip(parents, merges.each(density, parents), merges.each(gamma, parents), strict=True)
+    for theta, middle, upper in shares:
         flat = (theta - base).ravel()
         order = np.argsort(-np.abs(flat.astype(np.float32)), kind="stable")
-        top = int(gamma * flat.size)
-        chosen = order[top : top + max(1, int(density * flat.size))]
+        top = int(upper * flat.size)
+        chosen = order[top : top + max(1, int(middle * flat.size))]
         crumbs = np.zeros_like(flat)
         crumbs[chosen] = flat[chosen]
         masked.append(crumbs.reshape(base.shape))
@@ -87,7 +88,10 @@ def breadcrumbs(
 
 
 def row_pruned(delta: Array, draws: Draws, *, density: float, epsilon: float, rescale: str) -> Array:
-    """MAGPRUNE: keep probability density ± ε by rank in the row, in steps of 1/65536; δ / p where kept."""
+    """MAGPRUNE: keep probability density ± ε by rank in the row, in steps of 1/65536; δ / p where kept.
+
+    rescale l1: what is kept times the L1 norm of δ over its own; none: as it is.
+    """
     rows = delta.reshape(-1, delta.shape[-1] if delta.ndim else 1)
     width = rows.shape[1]
     order = np.argsort(np.abs(rows.astype(np.float32)), axis=1, kind="stable")
@@ -96,7 +100,10 @@ def row_pruned(delta: Array, draws: Draws, *, density: float, epsilon: float, re
     by_rank = np.clip(np.rint((at * (2 * epsilon) + (density - epsilon)) * 65536), 1, 65536)
     np.put_along_axis(shares, order, np.broadcast_to(by_rank, rows.shape), axis=1)
     kept = np.where(draws.reshape(rows.shape) >= 65536 - shares, rows, 0.0)
-    return np.asarray(kept * (65536 / shares if rescale == "paper" else 1.0)).reshape(delta.shape)
+    factor = 65536 / shares if rescale == "paper" else 1.0
+    if rescale == "l1" and kept.any():
+        factor = np.abs(rows).sum() / np.abs(kept).sum()
+    return np.asarray(kept * factor).reshape(delta.shape)
 
 
 def della(

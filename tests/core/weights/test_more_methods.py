@@ -175,7 +175,9 @@ def test_breadcrumbs_refuse_to_keep_and_drop_more_than_there_is() -> None:
 def pruned(delta: torch.Tensor, draw: float, row: int, **given: Any) -> list[float]:
     """della's pruning with one draw for all entries."""
     options = registry.resolve("della", given, 2)
-    return della.pruned(delta, torch.full_like(delta, draw), row, options).tolist()
+    return della.all_pruned(Slice([delta] * 2, [], 0, [torch.full_like(delta, draw)] * 2, row), options, {})[
+        0
+    ].tolist()
 
 
 def test_della_keeps_the_greater_of_a_row_with_the_greater_probability() -> None:
