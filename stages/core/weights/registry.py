@@ -42,6 +42,7 @@ METHODS: tuple[Method, ...] = (
     sce.METHOD,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
+SHAPES = (["match", "value"], ["layers", "match"], ["layers", "match", "outside"])  # keys of a rule, sorted
 EACH = ("per_parent", "one_or_each")  # kinds that may hold a number for each parent
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
 
@@ -58,8 +59,8 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
 
     Parameters left out take their defaults. A parameter of the kinds EACH may be one number, or a list with
     one number for each parent. Any number may be a list of rules by tensor name, {match, value} or
-    {match, layers}, the last with match '*'; what these make together is checked when tensors are known
-    (plan.py).
+    {match, layers} or {match, layers, outside}, the last with match '*'; what these make together is checked
+    when tensors are known (plan.py).
     """
     if method_name not in BY_NAME:
         return [f"method {method_name!r} is unknown{_nearest(method_name, list(BY_NAME))}"]
@@ -148,19 +149,21 @@ def _is_rules(value: object) -> bool:
 
 def _rule(parameter: Parameter, rule: Mapping[str, Any], parents: int) -> Rule:
     """The rule that `_wrong_rules` has passed, every point spread over the parents if it has one for each."""
-    points = [rule["value"]] if "value" in rule else rule["layers"]
+    points = [*rule.get("layers", [rule.get("value")]), *([rule["outside"]] if "outside" in rule else [])]
     found = [_value(parameter, point, parents) for point in points]
     tuples = [point if isinstance(point, tuple) else (cast(float, point),) for point in found]
     longest = max(len(point) for point in tuples)
-    return Rule(rule["match"], tuple(p if len(p) == longest else p * longest for p in tuples))
+    spread = [point if len(point) == longest else point * longest for point in tuples]
+    outside = spread.pop() if "outside" in rule else None
+    return Rule(rule["match"], tuple(spread), outside)
 
 
 def _wrong_rules(parameter: Parameter, value: object, parents: int) -> str | None:
     """What is wrong first with a list of rules; the last must fit all tensors, so that none is left out."""
     rules = plain(value) if isinstance(value, Rules) else cast(Sequence[Any], value)
     for rule in rules:
-        if not isinstance(rule, Mapping) or sorted(rule) not in (["match", "value"], ["layers", "match"]):
-            return f"expected {{match, value}} or {{match, layers}}, got {rule!r}"
+        if not isinstance(rule, Mapping) or sorted(map(str, rule)) not in SHAPES:
+            return f"expected {{match, value}} or {{match, layers}}, with outside if wanted, got {rule!r}"
         if not isinstance(rule["match"], str):
             return f"match: expected a pattern of tensor names, got {rule['match']!r}"
         points = rule.get("layers", [rule.get("value")])
@@ -170,6 +173,7 @@ def _wrong_rules(parameter: Parameter, value: object, parents: int) -> str | Non
             or ("layers" in rule and len(points) < 2)
         ):
             return f"{rule['match']}: layers: expected two or more values, got {points!r}"
+        points = [*points, *([rule["outside"]] if "outside" in rule else [])]
         if any(isinstance(point, Rules) or _is_rules(point) for point in points):
             return f"{rule['match']}: a rule cannot hold rules"
         wrong = next(filter(None, (_wrong(parameter, point, parents) for point in points)), None)
