@@ -45,15 +45,18 @@ def karcher(parents: Sequence[Array], weights: Sequence[float], *, steps: int = 
     return np.asarray(mean * (parts * lengths).sum())
 
 
-def model_stock(base: Array, parents: Sequence[Array]) -> Array:
-    """t · mean(θ) + (1 − t) · θ₀ with t = N cos / (1 + (N − 1) cos), cos the mean over pairs, at least 0."""
+def model_stock(base: Array, parents: Sequence[Array], *, obtuse: str = "base") -> Array:
+    """t · mean(θ) + (1 − t) · θ₀ with t = N cos / (1 + (N − 1) cos), cos the mean over pairs, at least 0.
+
+    obtuse formula: cos as it comes out, below 0 too.
+    """
     deltas, count = [theta - base for theta in parents], len(parents)
     cosines = []
     for i in range(count):
         for j in range(i + 1, count):
             length = np.sqrt((deltas[i] ** 2).sum() * (deltas[j] ** 2).sum())
             cosines.append((deltas[i] * deltas[j]).sum() / length if length > 0 else 0.0)
-    cos = max(0.0, float(np.mean(cosines)))
+    cos = max(0.0 if obtuse == "base" else -1.0, float(np.mean(cosines)))
     t = count * cos / (1 + (count - 1) * cos)
     return np.asarray(t * np.mean(parents, axis=0) + (1 - t) * base)
 

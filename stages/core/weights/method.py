@@ -27,7 +27,8 @@ class Parameter:
     kind: `scalar` a number; `per_parent` one number for every parent, or a list with one for each;
     `one_or_each` the same, but one number stays one number in the recipe, and a list of equal numbers becomes
     it (parameters that were scalars once, so that ids hold); `choice` one of `choices`; `flag` true or false.
-    low and high: legal range, both ends included.
+    low and high: legal range, both ends included. late: added to a method that was in use: a recipe leaves it
+    out where it holds its default, so that older ids stand.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Parameter:
     low: float = 0.0
     high: float = 0.0
     choices: tuple[str, ...] = ()
+    late: bool = False
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,9 @@ def resolve(method_name: str, given: Mapping[str, object], parents: int) -> dict
 
 def _filled(method: Method, given: Mapping[str, object], parents: int) -> dict[str, Value]:
     filled = {p.name: _value(p, given.get(p.name, p.default), parents) for p in method.parameters}
+    filled = {
+        p.name: filled[p.name] for p in method.parameters if not (p.late and filled[p.name] == p.default)
+    }
     if LINES in given:
         filled[LINES] = tuple(float(number) + 0.0 for number in cast(Sequence[float], given[LINES]))
     return filled

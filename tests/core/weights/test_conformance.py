@@ -59,6 +59,7 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("karcher", 3, {"weights": [0.2, 0.0, 0.7]}),
     ("karcher", 16, {}),
     *[("model_stock", parents, {}) for parents in (2, 3, 16)],
+    *[("model_stock", parents, {"obtuse": "formula"}) for parents in (2, 3)],
     ("greedy_soup", 2, {}),
     ("greedy_soup", 3, {"kept": [1, 0, 1], "scores": [0.5, 0.1, 0.7]}),
     ("breadcrumbs", 2, {}),
