@@ -11,6 +11,7 @@ from typing import TypeAlias
 from stages.core.progress import Report
 from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.harness import SCORER, Harness, Scorer
+from stages.core.scoring.model import architecture_of
 from stages.core.weights.reader import Checkpoint
 from stages.eval.baselines import Entrant
 from stages.eval.store import EvidenceStore, evidence_key
@@ -74,8 +75,9 @@ def _scored(
 
     def work(entrant: Entrant, todo: Sequence[Split]) -> tuple[str, Answers]:
         members = [Checkpoint(member.verified()) for member in entrant.members]
-        if not hasattr(local, "scorer"):
-            local.scorer = Scorer(entrant.members[0].folder)
+        architecture = architecture_of(entrant.members[0].folder)
+        if getattr(local, "architecture", None) != architecture:  # a candidate may have other layers
+            local.architecture, local.scorer = architecture, Scorer(entrant.members[0].folder)
         harnesses = {split.name: split.harness for split in todo}
         answers: Answers = local.scorer.score(members, entrant.weights, harnesses)
         for split in todo:

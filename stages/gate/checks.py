@@ -4,19 +4,20 @@ Each check is one function that returns one Finding, passed or not; all of them 
 """
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from stages.core.errors import LabError
+from stages.core.records import lineage as lineages
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import sha256_file
 from stages.core.records.policy import GatePolicy
 from stages.core.records.verdict import Finding, Verdict
 from stages.core.scoring.metrics import perplexity
-from stages.core.scoring.model import ResidentModel, architecture_of, load_tokenizer
+from stages.core.scoring.model import DEPTH, ResidentModel, architecture_of, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 
 BATCH_SIZE = 16  # items a forward pass
@@ -66,7 +67,10 @@ def measure(base: Path, parents: Sequence[Path], smoke: Sequence[tuple[str, str]
 
 
 class Gate:
-    """All checks of one policy against one yardstick; keeps one model in memory."""
+    """All checks of one policy against one yardstick; keeps one model in memory.
+
+    A candidate with another number of layers than the base gets a model of its own.
+    """
 
     def __init__(self, yardstick: Yardstick, policy: GatePolicy) -> None:
         self.yardstick = yardstick
@@ -76,12 +80,20 @@ class Gate:
     def judge(self, candidate: Path) -> Verdict:
         """Every finding about one artifact whose manifest was checked before, in a fixed order."""
         sizes: dict[str, Size] | None = None
+        parents, resident = dict(self.yardstick.sizes), self._resident
         try:
             checkpoint = Checkpoint(candidate)
             sizes = _sizes(checkpoint)
-            _same_architecture(candidate, self._resident.architecture)
-            self._resident.swap(checkpoint)
-            loads = Finding("loads", True, f"{len(sizes)} tensors fit the architecture of the base")
+            fits = "the architecture of the base"
+            made_of = _made_of(candidate)
+            parents = parents | {
+                name: parents[source] for name, source in made_of.items() if source in parents
+            }
+            if _another_depth(candidate, resident.architecture, sizes.keys() - made_of.keys()):
+                resident = ResidentModel(candidate)
+                fits += ", but for the number of layers"
+            resident.swap(checkpoint)
+            loads = Finding("loads", True, f"{len(sizes)} tensors fit {fits}")
         except LabError as problem:
             loads = Finding("loads", False, _without(candidate, problem))
         texts = [prompt + answer for prompt, answer in self.yardstick.smoke]
@@ -90,19 +102,19 @@ class Gate:
             (
                 loads,
                 finite(sizes),
-                norms(sizes, self.yardstick.sizes, self.policy.norm_ratio),
-                outliers(sizes, self.yardstick.sizes, self.policy.outlier_ratio),
+                norms(sizes, parents, self.policy.norm_ratio),
+                outliers(sizes, parents, self.policy.outlier_ratio),
                 tied(candidate, self.yardstick.base, sizes),
                 same_tokenizer(candidate, self.yardstick.base),
                 round_trip(candidate, texts),
-                self._perplexity(runs),
+                self._perplexity(resident, runs),
             )
         )
 
-    def _perplexity(self, ready: bool) -> Finding:
+    def _perplexity(self, resident: ResidentModel, ready: bool) -> Finding:
         if not ready:
             return Finding("perplexity", False, "not measured: the weights do not load or are not finite")
-        own = perplexity(self._resident.answer_loglikelihoods(self.yardstick.smoke, batch_size=BATCH_SIZE))
+        own = perplexity(resident.answer_loglikelihoods(self.yardstick.smoke, batch_size=BATCH_SIZE))
         bound = self.policy.perplexity_ratio * self.yardstick.perplexity
         evidence = {"perplexity": _plain(own), "worse_parent": _plain(self.yardstick.perplexity)}
         words = (
@@ -192,12 +204,28 @@ def _sizes(checkpoint: Checkpoint) -> dict[str, Size]:
     return found
 
 
-def _same_architecture(candidate: Path, base: Json) -> None:
+def _another_depth(candidate: Path, base: Json, unknown: Collection[str]) -> bool:
+    """Whether the number of layers is not the base's. Raises LabError if anything else is not.
+
+    unknown: tensors of which no lineage says what they were made of: with other layers there may be none.
+    """
     own = architecture_of(candidate)
     different = [key for key in sorted(own.keys() | base.keys()) if own.get(key) != base.get(key)]
-    if different:
+    if set(different) - set(DEPTH):
         phrases = (f"{key} is {own.get(key)!r}, expected {base.get(key)!r}" for key in different)
         raise LabError(f"config.json is not the base's: {'; '.join(phrases)}. Copy the base's.")
+    if different and unknown:
+        raise LabError(
+            "config.json has another number of layers than the base's, and no lineage says what "
+            f"{_some(sorted(unknown))} was made of. Only a path of layers may change it."
+        )
+    return bool(different)
+
+
+def _made_of(candidate: Path) -> dict[str, str]:
+    """Tensor → the parents' tensor to hold it against, where its lineage names another than its own."""
+    path = candidate / lineages.NAME
+    return lineages.made_of(lineages.load(path).statement) if path.is_file() else {}
 
 
 def _bounded(rule: str, what: str, ratios: Mapping[str, float], bound: float) -> Finding:

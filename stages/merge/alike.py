@@ -3,7 +3,7 @@
 Equal shapes are not enough: another RoPE base, other heads or a permuted vocabulary merge without a murmur.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +33,10 @@ DECIDING: Final = (  # keys of config.json that change what equal tensors comput
 )
 
 
-def differences(folders: Mapping[str, Path]) -> list[str]:
+def differences(folders: Mapping[str, Path], *, but: Collection[str] = ()) -> list[str]:
     """A sentence for every setting and token in which a checkpoint differs from the first; [] if none does.
 
-    folders: by name, in order. What a folder lacks is not compared.
+    folders: by name, in order. What a folder lacks is not compared. but: settings that may differ.
     Raises LabError for a config.json or tokenizer.json that is no JSON object.
     """
     names = list(folders)
@@ -44,7 +44,7 @@ def differences(folders: Mapping[str, Path]) -> list[str]:
     tokens = {name: token_ids(folders[name]) for name in names}
     found: list[str] = []
     for name in names[1:]:
-        found += _settings(names[0], configs[names[0]], name, configs[name])
+        found += _settings(names[0], configs[names[0]], name, configs[name], but)
         found += _tokens(names[0], tokens[names[0]], name, tokens[name])
     return found
 
@@ -62,11 +62,11 @@ def token_ids(folder: Path) -> dict[str, int] | None:
     return vocabulary | {str(token.get("content")): token.get("id") for token in added}
 
 
-def _settings(first: str, expected: Json, name: str, got: Json) -> Iterator[str]:
+def _settings(first: str, expected: Json, name: str, got: Json, but: Collection[str]) -> Iterator[str]:
     if expected is None or got is None:
         return
     for key in DECIDING:
-        if expected.get(key) != got.get(key):
+        if key not in but and expected.get(key) != got.get(key):
             yield f"{name}: config.json says {key} {got.get(key)!r}, that of {first} {expected.get(key)!r}"
 
 

@@ -4,7 +4,7 @@ Used by the stage, by `verify` and by `rebuild`: there is one way to make a cand
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,8 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.core.weights import plan as plans
 from stages.core.weights import writer
+from stages.core.weights.plan import Plan
+from stages.merge import configuration
 
 BUILT = "built.json"
 CARRIED = (  # what a merge takes over from its base, or from its first parent if it has none
@@ -36,7 +38,6 @@ CARRIED = (  # what a merge takes over from its base, or from its first parent i
     "chat_template.jinja",
 )
 COSTS = ("bytes_read", "bytes_written", "peak_bytes")  # of a plan: estimates, which no lineage should hold
-DTYPE_KEYS = ("dtype", "torch_dtype")  # of config.json: the new name and the old one
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def build(
     used = workshop.sources(recipe)
     folders = {digest: parent.folder for digest, parent in used.items()}
     plan = plans.plan(recipe, folders)
+    carried = _carried_over(plan, list(used.values()))
     writer.preallocate(plan, draft)
     outcome = launch.run(
         {
@@ -122,7 +124,8 @@ def build(
         limits=workshop.limits,
         on_progress=on_progress,
     )
-    _carry_over(next(iter(used.values())), recipe.output_dtype, draft)
+    for name, data in carried.items():
+        (draft / name).write_bytes(data)
     built = manifests.describe(draft)
     _same_files(outcome.result["files"], built)
     write_json(draft / manifests.NAME, built.to_json())
@@ -138,27 +141,31 @@ def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:
     return {"recipe": recipe.to_json(), "plan": plan, "environment": workshop.environment}
 
 
-def _carry_over(origin: Parent, dtype: str, draft: Path) -> None:
-    """Configuration and tokenizer of `origin`, checked against its manifest; config.json gets the dtype."""
-    for name in CARRIED:
-        if name not in origin.manifest.files:
-            continue
-        data = (origin.folder / name).read_bytes()
-        if sha256_bytes(data) != origin.manifest.files[name].sha256:
-            raise BadCheckpoint(
-                "file-altered",
-                f"{origin.folder / name} is not what its manifest says. Run `dvc repro --force parents`.",
-            )
-        (draft / name).write_bytes(_with_dtype(data, dtype) if name == "config.json" else data)
+def _carried_over(plan: Plan, used: Sequence[Parent]) -> dict[str, bytes]:
+    """File → bytes of the configuration and tokenizer of the first of `used`; config.json as it is written.
+
+    Each is checked against its manifest. Raises Unmergeable if no config.json can describe the result.
+    """
+    found = {name: data for name in CARRIED if (data := _carried(used[0], name)) is not None}
+    if configuration.NAME in found:
+        by_digest = {parent.digest: parent for parent in used}
+        texts = [_carried(by_digest[given.digest], configuration.NAME) for given in plan.inputs]
+        parents = [None if text is None else json.loads(text) for text in texts]
+        found[configuration.NAME] = configuration.written(found[configuration.NAME], plan, parents)
+    return found
 
 
-def _with_dtype(config: bytes, dtype: str) -> bytes:
-    """The bytes of config.json with its dtype set to `dtype`: unchanged where they say so, or say nothing."""
-    tree = json.loads(config)
-    stated = [key for key in DTYPE_KEYS if key in tree and tree[key] != dtype]
-    if not stated:
-        return config
-    return (json.dumps(tree | dict.fromkeys(stated, dtype), indent=2) + "\n").encode()
+def _carried(parent: Parent, name: str) -> bytes | None:
+    """The bytes of a small file of a parent; None where its manifest has none."""
+    if name not in parent.manifest.files:
+        return None
+    data = (parent.folder / name).read_bytes()
+    if sha256_bytes(data) != parent.manifest.files[name].sha256:
+        raise BadCheckpoint(
+            "file-altered",
+            f"{parent.folder / name} is not what its manifest says. Run `dvc repro --force parents`.",
+        )
+    return data
 
 
 def _weights(manifest: Manifest) -> Mapping[str, str]:

@@ -130,9 +130,10 @@ def survey(read: RecipeFile, out: Path, *, unreviewed: bool) -> Survey:
     _free(out)
     lacking = hand_family.unreviewed(read, allowed=unreviewed)
     family = [hand_family.provisional(one, role) for one, role in hand_family.roles(read)]
-    hand_family.check_alike(family)
+    hand_family.check_alike(family, read.method)
     recipe = _recipe(read, family)
     plan = plans.plan(recipe, {parent.digest: parent.folder for parent in family})
+    hand_family.check_described(plan, family)
     return Survey(recipe, plan, bool(lacking), lacking, read.notes)
 
 

@@ -9,7 +9,8 @@ from stages.core.records import manifest as manifests
 from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.records.manifest import FileRecord, Manifest
 from stages.core.weights import registry
-from stages.merge import alike
+from stages.core.weights.plan import Plan
+from stages.merge import alike, configuration
 from stages.merge.build import Parent, acquire
 from stages.merge.recipe_file import Named, RecipeFile
 
@@ -89,7 +90,20 @@ def _hashed(folder: Path) -> Manifest:
     return Manifest(files)
 
 
-def check_alike(family: Sequence[Parent]) -> None:
-    """Raises BadRequest for every token and setting in which the models differ."""
-    if problems := alike.differences({parent.id: parent.folder for parent in family}):
+def check_alike(family: Sequence[Parent], method: str) -> None:
+    """Raises BadRequest for every token and setting in which the models differ.
+
+    The number of layers may, where a path is laid through them.
+    """
+    but = configuration.DEPTHS if registry.get(method).route == "layer_path" else ()
+    if problems := alike.differences({parent.id: parent.folder for parent in family}, but=but):
         raise BadRequest([f"{problem}. Choose models of one family" for problem in problems])
+
+
+def check_described(plan: Plan, family: Sequence[Parent]) -> None:
+    """Raises Unmergeable if no config.json can describe the result, as the merge itself would."""
+    path = family[0].folder / configuration.NAME
+    if path.is_file():
+        folders = {parent.digest: parent.folder for parent in family}
+        parents = [configuration.stated(folders[given.digest]) for given in plan.inputs]
+        configuration.written(path.read_bytes(), plan, parents)

@@ -69,7 +69,10 @@ def space(name: str, chosen: Method, parents: int) -> Space:
         if parameter.search is None:
             continue
         if isinstance(parameter.search[0], str):
-            axes.append(Axis(key, None, choices=tuple(str(choice) for choice in parameter.search)))
+            known = [
+                registry.resolve(name, given | {key: choice}, parents)[key] for choice in parameter.search
+            ]
+            axes.append(Axis(key, None, choices=tuple(str(choice) for choice in known)))
             continue
         low, high = (float(end) for end in parameter.search)
         places = range(parents) if isinstance(anchor[key], tuple) else (None,)

@@ -97,14 +97,14 @@ def make_all(
     done: dict[int, Made] = {}
 
     def make(recipe: Recipe, proposal: Proposal) -> Made:
-        folder = store.get(recipe, described(recipe, workshop), level)
-        if folder is None:
-            try:
+        try:
+            folder = store.get(recipe, described(recipe, workshop), level)
+            if folder is None:
                 with store.draft(recipe) as draft:
                     write_json(draft / "run.json", build(recipe, workshop, draft))
-            except Unmergeable as refusal:
-                return Made(recipe, proposal, None, str(refusal))
-            folder = store.folder / recipe.id
+                folder = store.folder / recipe.id
+        except Unmergeable as refusal:  # by the plan, or where the arithmetic has no answer
+            return Made(recipe, proposal, None, str(refusal))
         return Made(recipe, proposal, folder, None)
 
     pool = ThreadPoolExecutor(workers)

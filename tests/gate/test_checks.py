@@ -97,6 +97,16 @@ def test_a_configuration_that_computes_something_else_is_found(gate: Gate, candi
     assert key in verdict.findings[0].message
 
 
+def test_another_number_of_layers_is_found_where_no_lineage_accounts_for_it(
+    gate: Gate, candidate: Path
+) -> None:
+    shutil.rmtree(candidate)
+    tiny(candidate, 1, num_hidden_layers=3)
+    verdict = gate.judge(candidate)
+    assert failed(verdict) == ["loads", "perplexity"]
+    assert "no lineage says what" in verdict.findings[0].message
+
+
 def test_a_permuted_vocabulary_is_found_though_texts_survive_it(gate: Gate, candidate: Path) -> None:
     write_tokenizer(candidate, [*CHARACTERS[:5], *reversed(CHARACTERS[5:])])
     assert failed(gate.judge(candidate)) == ["tokenizer"]

@@ -114,6 +114,21 @@ class Recorded:
     statement: Json
 
 
+def made_of(statement: Json) -> dict[str, str]:
+    """Tensor of the artifact → the one tensor of a parent that it was made of, where the plan states one.
+
+    Raises BadCheckpoint for a statement without a plan of its tensors.
+    """
+    try:
+        internal = statement["predicate"]["buildDefinition"]["internalParameters"]
+        tensors = internal["arithmetic"]["plan"]["tensors"]
+        return {name: told["reads"][0][1] for name, told in tensors.items() if "reads" in told}
+    except (KeyError, IndexError, TypeError, AttributeError) as problem:
+        raise BadCheckpoint(
+            "lineage-schema", f"the statement holds no plan of tensors ({problem!r})"
+        ) from None
+
+
 def load(path: Path) -> Recorded:
     """Read a lineage file and check it against itself.
 

@@ -23,6 +23,7 @@ from stages.core.weights.reader import TensorSpec
 
 EXACT = ("float32", "bfloat16", "float16")  # dtypes whose every value is a float32 value
 NOT_ARCHITECTURE = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
+DEPTH = ("num_hidden_layers", "layer_types", "max_window_layers")  # what follows the number of layers
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 PAD = 0  # any id: attention is causal, so what stands to the right of the answer changes nothing
 

@@ -167,10 +167,10 @@ class _Tensor:
 
     def _raw(self) -> Iterator[tuple[int, list[Tensor]]]:
         for start in range(0, self._job.elements, self._inputs.block_elements):
-            yield start, [self._read(place, start) for place in range(len(self._plan.inputs))]
+            yield start, [self._read(place, name, start) for place, name in self._job.reads]
 
-    def _read(self, place: int, start: int) -> Tensor:
-        block = self._inputs.read(place, self._job.name, start, again=self._again)
+    def _read(self, place: int, name: str, start: int) -> Tensor:
+        block = self._inputs.read(place, name, start, again=self._again)
         arithmetic.check_finite(block, self._plan.inputs[place].role)
         return block
 
@@ -180,7 +180,10 @@ class _Tensor:
         base = wide.pop(0) if plan.method.space == "delta" else None
         tensors = wide if base is None else [parent - base for parent in wide]
         kept, draws = [], []
-        keys = [mask_key(plan.recipe.seed, parent, self._job.name) for parent in plan.recipe.parents]
+        keys = [
+            mask_key(plan.recipe.seed, plan.inputs[place].digest, name)
+            for place, name in plan.reads_of_parents(self._job)
+        ]
         if plan.method.mask is not None:
             drops = per_parent(self._job.options, plan.method.mask, len(keys))
             pairs = zip(keys, drops, strict=True)
@@ -216,7 +219,7 @@ def _pieces(plan: Plan, inputs: Inputs, crew: Threads, notes: dict[str, Json]) -
 
 def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> Iterator[Piece]:
     method, options = plan.method, job.options
-    seen = gather(method, options, tensor.each, len(plan.recipe.parents), job.elements)
+    seen = gather(method, options, tensor.each, len(plan.reads_of_parents(job)), job.elements)
     settled, note = method.settle(job.coefficients, seen)
     if note is not None:
         notes[job.name] = note
@@ -233,10 +236,11 @@ def _merged(plan: Plan, job: Job, tensor: _Tensor, notes: dict[str, Json]) -> It
 
 
 def _copied(plan: Plan, job: Job, inputs: Inputs) -> Iterator[Piece]:
-    """The tensor of the first parent. Raises Unmergeable if another parent's differs in any byte."""
-    places = range(len(plan.inputs) - len(plan.recipe.parents), len(plan.inputs))
+    """The tensor of the first parent read. Raises Unmergeable if another's differs in any byte."""
     for start in range(0, job.elements, inputs.block_elements):
-        first, *others = [inputs.read(place, job.name, start, again=False) for place in places]
+        first, *others = [
+            inputs.read(place, name, start, again=False) for place, name in plan.reads_of_parents(job)
+        ]
         if not all(torch.equal(first.view(torch.uint8), other.view(torch.uint8)) for other in others):
             raise Unmergeable(f"its {job.dtype} values differ between the parents, and have no mean")
         yield Piece(job, start, first)

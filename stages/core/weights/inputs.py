@@ -31,6 +31,7 @@ class Inputs:
             raise LabError(f"block_elements: expected a multiple of {LEAF}, got {block_elements}")
         self.block_elements = block_elements
         self._inputs = plan.inputs
+        self._shared = plan.shared
         self._open: list[dict[str, VerifiedFile]] = []
         for given, lane in zip(plan.inputs, crew.inputs, strict=True):
             digests = None if manifests is None else _digests(given, manifests)
@@ -43,12 +44,15 @@ class Inputs:
                 )
 
     def read(self, place: int, name: str, start: int, *, again: bool) -> Tensor:
-        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type."""
+        """Elements start … start + block_elements of a tensor of the input at `place`, in its own type.
+
+        again: it will be asked for once more; so will any tensor that goes into several of the output.
+        """
         spec = self._inputs[place].tensors[name]
         size = (spec.end - spec.start) // spec.elements
         first = spec.start + start * size
         last = min(spec.end, first + self.block_elements * size)
-        data = self._open[place][spec.file].read(first, last, again=again)
+        data = self._open[place][spec.file].read(first, last, again=again or self._shared(place, name))
         return data.view(getattr(torch, spec.dtype))
 
     def finish(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Options: TypeAlias = Mapping[str, Value]
 Statistics: TypeAlias = Mapping[str, tuple[float, ...]]
 Space: TypeAlias = Literal["weight", "delta"]
+Route: TypeAlias = Literal["every_parent", "one_parent", "layer_path"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,22 @@ class Parameter:
 
     kind: `scalar` a number; `per_parent` one number for every parent, or a list with one for each;
     `one_or_each` the same, but one number stays one number in the recipe, and a list of equal numbers becomes
-    it (parameters that were scalars once, so that ids hold); `choice` one of `choices`; `flag` true or false.
-    low and high: legal range, both ends included. late: added to a method that was in use: a recipe leaves it
-    out where it holds its default, so that older ids stand.
+    it (parameters that were scalars once, so that ids hold); `choice` one of `choices`; `flag` true or false;
+    `parent` the place of one parent, counted from 1; `text` whatever `read` understands.
+    low and high: legal range, both ends included.
+    read: a text and the number of parents to the text that a recipe keeps. Raises BadRequest.
+    late: added to a method that was in use: a recipe leaves it out where it holds its default, so that older
+    ids stand.
     """
 
     name: str
-    kind: Literal["scalar", "per_parent", "one_or_each", "choice", "flag"]
+    kind: Literal["scalar", "per_parent", "one_or_each", "choice", "flag", "parent", "text"]
     default: float | bool | str
     meaning: str
     low: float = 0.0
     high: float = 0.0
     choices: tuple[str, ...] = ()
+    read: Callable[[str, int], str] | None = None
     late: bool = False
 
 
@@ -45,7 +50,8 @@ class Parameter:
 class Slice:
     """Elements start … start+n of one tensor, flattened in row-major order.
 
-    tensors: float32 [n], one per parent in listed order: weights, or deltas for a delta method.
+    tensors: float32 [n], one per parent in listed order (per tensor read, for a method with another route):
+    weights, or deltas for a delta method.
     kept: float32 [n] of ones (kept) and zeros (dropped), one per parent, for methods with a mask; else empty.
     draws: float32 [n] of whole numbers 0 … 65535, one per parent, for methods with draws; else empty.
     row: length of the tensor's last dimension for methods by rows (n and start are multiples of it); else 1.
@@ -99,6 +105,8 @@ class Method:
     (a delta for a delta method). check: sentences on parameters that are wrong together.
     mask: name of the drop parameter, if random masks are wanted. draws: whether their draws are wanted.
     rows: whether slices must be whole rows of the last dimension. parents: least and greatest number.
+    route: which tensors an output tensor is made of (routes.py): the one of its name in every parent, or one
+    tensor of one parent. routing: the parameters that decide this; they reach no other function.
     """
 
     name: str
@@ -115,6 +123,8 @@ class Method:
     draws: bool = False
     rows: bool = False
     parents: tuple[int, int] = (2, 64)
+    route: Route = "every_parent"
+    routing: tuple[str, ...] = ()
 
     @property
     def random(self) -> bool:

@@ -4,6 +4,7 @@ A plan can be printed (`describe`), costed (bytes, memory), hashed (`digest`) an
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
-from stages.core.weights import depth, header, registry
+from stages.core.weights import depth, header, registry, routes
 from stages.core.weights.method import Method, Options
 from stages.core.weights.numerics import BLOCK, NUMERICS, float32
 from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
@@ -31,9 +32,11 @@ ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their s
 
 @dataclass(frozen=True)
 class Job:
-    """One output tensor. `merge` runs the method; `copy` takes integer or bool bytes, equal in all parents.
+    """One output tensor. `merge` runs the method; `copy` takes integer or bool bytes, equal in all it reads.
 
     start and end: byte offsets in the output `file`. options: the recipe's parameters as they hold here.
+    reads: (place in the plan's inputs, tensor there) of all that it is made of, the base first for a delta
+    method, then the parents in order.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Job:
     file: str
     start: int
     end: int
+    reads: tuple[tuple[int, str], ...]
     options: Options = field(default_factory=dict)
 
     @property
@@ -68,6 +72,7 @@ class Plan:
 
     inputs: the base first, where the method needs one, then the parents in order.
     texts: the first bytes of every output file: a header, or the whole index of a sharded output.
+    slots: for a path through layers, (place of the parent, from 0; layer there) of every output layer.
     """
 
     recipe: Recipe
@@ -76,6 +81,7 @@ class Plan:
     jobs: tuple[Job, ...]
     files: Mapping[str, int]
     texts: Mapping[str, bytes]
+    slots: tuple[tuple[int, int], ...] = ()
 
     @property
     def bytes_written(self) -> int:
@@ -84,10 +90,14 @@ class Plan:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes read at most: every input file once, and each tensor too large to hold once more per pass."""
+        """Bytes read at most: every input file once, and each tensor too large to hold once more per pass.
+
+        A tensor that goes into several output tensors is read once for each.
+        """
         once = sum(file.bytes for given in self.inputs for file in given.files.values())
         again = sum(self._tensor_bytes(job) for job in self.jobs if self.rereads(job))
-        return once + PASSES * again
+        shared = sum((uses - 1) * self._bytes_of(source) for source, uses in self._uses.items())
+        return once + PASSES * again + shared
 
     @property
     def peak_bytes(self) -> int:
@@ -110,14 +120,40 @@ class Plan:
         """Whether the tensor is read again after its statistics, instead of being held."""
         return job.action == "merge" and self.needed and self._tensor_bytes(job) > HOLD_BYTES
 
+    def reads_of_parents(self, job: Job) -> tuple[tuple[int, str], ...]:
+        """`job.reads` without the base."""
+        return job.reads[1:] if self.method.space == "delta" else job.reads
+
+    def shared(self, place: int, name: str) -> bool:
+        """Whether several output tensors are made of this tensor of an input."""
+        return self._uses[place, name] > 1
+
+    @cached_property
+    def _uses(self) -> Counter[tuple[int, str]]:
+        return Counter(source for job in self.jobs for source in job.reads)
+
+    def _bytes_of(self, source: tuple[int, str]) -> int:
+        spec = self.inputs[source[0]].tensors[source[1]]
+        return spec.end - spec.start
+
     def _tensor_bytes(self, job: Job) -> int:
-        return sum(given.tensors[job.name].end - given.tensors[job.name].start for given in self.inputs)
+        return sum(self._bytes_of(source) for source in job.reads)
+
+    def _routed(self, job: Job) -> list[list[str]]:
+        """[role, tensor] of what a job reads; [] where it is the tensor of its own name in every input."""
+        if job.reads == tuple((place, job.name) for place in range(len(self.inputs))):
+            return []
+        return [[self.inputs[place].role, name] for place, name in job.reads]
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what decides the output: recipe, tensors, coefficients, files; not input layout."""
         tensors = [
-            [job.name, job.action, job.dtype, list(job.shape), job.file, job.start, _shown(job.coefficients)]
+            [
+                *(job.name, job.action, job.dtype, list(job.shape), job.file, job.start),
+                _shown(job.coefficients),
+                *self._routed(job),
+            ]
             for job in self.jobs
         ]
         tree = {"schema": SCHEMA, "recipe": self.recipe.digest, "tensors": tensors, "files": dict(self.files)}
@@ -148,6 +184,7 @@ class Plan:
                     "dtype": job.dtype,
                     "shape": list(job.shape),
                     "coefficients": _shown(job.coefficients),
+                    **({"reads": routed} if (routed := self._routed(job)) else {}),
                 }
                 for job in self.jobs
             },
@@ -162,29 +199,43 @@ def plan(recipe: Recipe, sources: Mapping[str, Path], *, shard_bytes: int = SHAR
     """
     method = _checked(recipe, sources)
     inputs = _inputs(recipe, method, sources)
-    _compatible(inputs)
+    reads, slots = _reads(recipe, method, inputs)
     if method.rows:
         _rankable(inputs[0])
-    parent = inputs[-len(recipe.parents)].tensors
+    first = 1 if method.space == "delta" else 0  # of what a tensor is made of: its first parent
+    made = {name: inputs[of[first][0]].tensors[of[first][1]] for name, of in reads.items()}
     outputs = [
         (name, recipe.output_dtype if spec.dtype in FLOATS else spec.dtype, spec.shape)
-        for name, spec in parent.items()
+        for name, spec in made.items()
     ]
     outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
     texts, entries = _layout(outputs, shard_bytes)
-    merged = [name for name, dtype, _ in outputs if parent[name].dtype in FLOATS]
+    merged = [name for name, dtype, _ in outputs if made[name].dtype in FLOATS]
     local = _coefficients(recipe, method, merged)
-    jobs = tuple(
-        Job(entry.name, "merge", entry.dtype, entry.shape, numbers, file, entry.start, entry.end, options)
-        if entry.name in local
-        else Job(entry.name, "copy", entry.dtype, entry.shape, {}, file, entry.start, entry.end)
-        for file, entry in entries
-        for options, numbers in [local.get(entry.name, ({}, {}))]
-    )
+    jobs = tuple(_job(file, entry, reads[entry.name], local.get(entry.name)) for file, entry in entries)
     sizes = {name: len(text) for name, text in texts.items()}
     for job in jobs:
         sizes[job.file] = max(sizes[job.file], job.end)
-    return Plan(recipe, method, inputs, jobs, sizes, texts)
+    return Plan(recipe, method, inputs, jobs, sizes, texts, slots)
+
+
+def _job(
+    file: str, entry: header.Entry, reads: tuple[tuple[int, str], ...], local: tuple[Options, Options] | None
+) -> Job:
+    """The job of one tensor; local: its parameters and coefficients, or None where its bytes are copied."""
+    options, coefficients = local or ({}, {})
+    return Job(
+        name=entry.name,
+        action="copy" if local is None else "merge",
+        dtype=entry.dtype,
+        shape=entry.shape,
+        coefficients=coefficients,
+        file=file,
+        start=entry.start,
+        end=entry.end,
+        reads=reads,
+        options=options,
+    )
 
 
 def _checked(recipe: Recipe, sources: Mapping[str, Path]) -> Method:
@@ -216,7 +267,8 @@ def _coefficients(recipe: Recipe, method: Method, names: Sequence[str]) -> dict[
     that the method cannot use together.
     """
     lines = recipe.parameters.get(registry.LINES)
-    given = {name: value for name, value in recipe.parameters.items() if name != registry.LINES}
+    apart = (registry.LINES, *method.routing)
+    given = {name: value for name, value in recipe.parameters.items() if name not in apart}
     known: dict[str, Options] = {}
     found: dict[str, tuple[Options, Options]] = {}
     problems: list[str] = []
@@ -246,6 +298,39 @@ def _inputs(recipe: Recipe, method: Method, sources: Mapping[str, Path]) -> tupl
     return tuple(found)
 
 
+def _reads(
+    recipe: Recipe, method: Method, inputs: Sequence[Input]
+) -> tuple[Mapping[str, tuple[tuple[int, str], ...]], tuple[tuple[int, int], ...]]:
+    """Output tensor -> what it is made of (Job.reads), and the slots of a path.
+
+    Raises Unmergeable with the full list of what does not fit, BadRequest for a route that leads nowhere.
+    """
+    if method.route == "every_parent":
+        _compatible(inputs)
+        names = inputs[-len(recipe.parents)].tensors
+        return {name: tuple((place, name) for place in range(len(inputs))) for name in names}, ()
+    parents = [given.tensors for given in inputs]
+    follow = routes.one_parent if method.route == "one_parent" else routes.along_path
+    routed = follow(recipe.parameters, parents)
+    wrong = [
+        _no_type(f"{name} of {inputs[place].role}", [spec.dtype])
+        for place, name in dict.fromkeys(routed.sources.values())
+        if _foreign(spec := parents[place][name])
+    ]
+    if wrong:
+        _refuse(wrong)
+    return {name: (source,) for name, source in routed.sources.items()}, routed.slots
+
+
+def _foreign(spec: TensorSpec) -> bool:
+    """Whether a tensor holds floating numbers of a type that cannot be merged."""
+    return spec.dtype.startswith("float") and spec.dtype not in FLOATS
+
+
+def _no_type(where: str, types: Sequence[str]) -> str:
+    return f"{where}: {', '.join(types)} cannot be merged. Convert to one of {', '.join(FLOATS)}"
+
+
 def _compatible(inputs: Sequence[Input]) -> None:
     """Raises Unmergeable listing every tensor in which some input differs from the first."""
     first = inputs[0]
@@ -262,10 +347,8 @@ def _compatible(inputs: Sequence[Input]) -> None:
                 f"{name}: shapes differ ({', '.join(f'{role} {list(s.shape)}' for role, s in specs)})"
             )
         types = sorted({other.dtype for _, other in specs})
-        if any(dtype.startswith("float") and dtype not in FLOATS for dtype in types):
-            wrong.append(
-                f"{name}: {', '.join(types)} cannot be merged. Convert to one of {', '.join(FLOATS)}"
-            )
+        if any(_foreign(other) for _, other in specs):
+            wrong.append(_no_type(name, types))
         elif len(types) > 1 and not set(types) <= set(FLOATS):
             wrong.append(f"{name}: types differ ({', '.join(types)})")
     if wrong:

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from stages.core.errors import BadRequest
@@ -15,8 +15,10 @@ from stages.core.weights.methods import (
     della,
     greedy_soup,
     karcher,
+    layer_path,
     linear,
     model_stock,
+    passthrough,
     sce,
     slerp,
     task_arithmetic,
@@ -40,6 +42,8 @@ METHODS: tuple[Method, ...] = (
     della.LINEAR,
     consensus.METHOD,
     sce.METHOD,
+    passthrough.METHOD,
+    layer_path.METHOD,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
 SHAPES = (["match", "value"], ["layers", "match"], ["layers", "match", "outside"])  # keys of a rule, sorted
@@ -112,6 +116,8 @@ def _filled(method: Method, given: Mapping[str, object], parents: int) -> dict[s
 
 def _value(parameter: Parameter, value: object, parents: int) -> Value:
     """The value in the type that a recipe keeps; `value` has passed `_wrong`. Negative zero becomes zero."""
+    if parameter.read is not None:
+        return parameter.read(cast(str, value), parents)
     if isinstance(value, bool | str | Rules):
         return value
     if _is_rules(value):
@@ -128,16 +134,41 @@ def shortest(parameter: Parameter, numbers: tuple[float, ...]) -> Value:
 
 
 def _wrong(parameter: Parameter, value: object, parents: int) -> str | None:
-    if parameter.kind == "flag":
-        return None if isinstance(value, bool) else f"expected true or false, got {value!r}"
-    if parameter.kind == "choice":
-        known = isinstance(value, str) and value in parameter.choices
-        return None if known else f"{value!r} is no choice{_nearest(value, parameter.choices)}"
+    if parameter.kind in ("flag", "choice"):
+        return _wrong_word(parameter, value)
+    if parameter.read is not None:
+        return _wrong_text(parameter.read, value, parents)
     if isinstance(value, Rules) or _is_rules(value):
         return _wrong_rules(parameter, value, parents)
+    if parameter.kind == "parent":
+        return _no_parent(value, parents)
     if parameter.kind in EACH and isinstance(value, Sequence) and not isinstance(value, str):
         return _wrong_list(parameter, value, parents)
     return _out_of_range(parameter, value)
+
+
+def _wrong_word(parameter: Parameter, value: object) -> str | None:
+    if parameter.kind == "flag":
+        return None if isinstance(value, bool) else f"expected true or false, got {value!r}"
+    known = isinstance(value, str) and value in parameter.choices
+    return None if known else f"{value!r} is no choice{_nearest(value, parameter.choices)}"
+
+
+def _wrong_text(read: Callable[[str, int], str], value: object, parents: int) -> str | None:
+    if not isinstance(value, str):
+        return f"expected a text, got {value!r}. Put it in quotes: YAML reads 1:8 as a number"
+    try:
+        read(value, parents)
+    except BadRequest as refused:
+        return "; ".join(refused.problems)
+    return None
+
+
+def _no_parent(value: object, parents: int) -> str | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if known and value in range(1, parents + 1):
+        return None
+    return f"expected the place of a parent, a whole number from 1 to {parents}, got {value!r}"
 
 
 def _wrong_list(parameter: Parameter, value: Sequence[object], parents: int) -> str | None:

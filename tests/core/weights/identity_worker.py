@@ -30,6 +30,8 @@ METHODS = {
     "della_linear": {"density": 0.4, "epsilon": 0.2},
     "consensus": {"thresholds": [0.3, 0.5], "weights": [1.0, 0.7]},
     "sce": {"density": 0.3},
+    "passthrough": {"donor": [{"match": "layer.*", "value": 2}, {"match": "*", "value": 1}], "scale": 0.7},
+    "layer_path": {"path": "1:0 2:0 1:0", "scale": 0.7, "outside": 2},
 }
 RUNS = ((1, 1 << 16), (1, 1 << 18), (2, 1 << 16), (4, 3 << 16))  # (threads, block_elements)
 

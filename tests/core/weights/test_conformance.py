@@ -17,7 +17,7 @@ from torch import Tensor
 from stages.core.weights import engine, masks, registry
 from stages.core.weights.numerics import mask_key
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, state, values
-from tests.reference import merges, more_merges, rounding
+from tests.reference import data_flow, merges, more_merges, rounding
 
 Array = NDArray[np.float64]
 
@@ -26,6 +26,7 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("linear", 2, {"weights": [0.3, 1.7]}),
     ("linear", 3, {"weights": [0.7, -0.2, 0.45], "normalise": False}),
     ("linear", 16, {}),
+    *[("passthrough", 3, {"donor": donor, "scale": scale}) for donor in (1, 3) for scale in (1.0, -0.7)],
     *[("slerp", 2, {"t": t}) for t in (0.0, 0.3, 0.5, 1.0)],
     ("slerp", 2, {"t": 0.3, "chord_below_rad": 0.1}),
     ("task_arithmetic", 2, {}),
@@ -88,8 +89,9 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
         for parents, density in ((2, 0.1), (3, 0.5), (4, 1.0), (16, 0.3))
     ],
 ]
-WEIGHT_SPACE = ("linear", "slerp", "karcher", "greedy_soup")
-MORE = ("task_slerp", "karcher", "model_stock", "greedy_soup", "breadcrumbs", "consensus", "sce")
+WEIGHT_SPACE = ("linear", "slerp", "karcher", "greedy_soup", "passthrough")
+ROUTED = ("passthrough", "layer_path")
+MORE = (*ROUTED, "task_slerp", "karcher", "model_stock", "greedy_soup", "breadcrumbs", "consensus", "sce")
 
 
 def expected(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
@@ -124,6 +126,9 @@ def expected_more(method: str, base: Array, parents: list[Array], options: dict[
     """As `expected`, for the methods of more_merges that draw nothing."""
     if method == "karcher":
         return more_merges.karcher(parents, options["weights"])
+    if method in ROUTED:  # one layer, one donor: what it gives is the donor's tensor
+        donor = int(options.get("donor", 1))
+        return data_flow.passthrough([{"w": p} for p in parents], lambda _: donor, options["scale"])["w"]
     if method == "greedy_soup":
         return more_merges.greedy_soup(parents, options["kept"])
     options.pop("opposite", None)
@@ -199,18 +204,18 @@ def test_every_option_conforms_to_the_float64_reference(
 @pytest.mark.parametrize("size", [0, 1, 99, 2**10 - 1, 2**10, 2**10 + 1, 2**16 - 1, 2**16, 2**16 + 1])
 @pytest.mark.parametrize("method", registry.BY_NAME)
 def test_every_size_conforms(tmp_path: Path, method: str, size: int) -> None:
-    made = Family(tmp_path, {}, {})
+    made, name = Family(tmp_path, {}, {}), "layers.0.w" if method == "layer_path" else "w"
     tensors = [values(seed, (size,), 1.0, torch.float32) for seed in (1, 2, 3)]
     if size == 1:
         tensors = [tensor.abs() for tensor in tensors]  # two scalars of unlike sign are antiparallel
     for label, tensor in zip(LABELS, tensors, strict=False):
-        made.add(label, {"w": tensor})
+        made.add(label, {name: tensor})
     wanted = recipe(method, dtype="float32", **({"opposite": "chord"} if method == "task_slerp" else {}))
     ((_, got),) = engine.stream(planned(made, wanted), made.sources, made.manifests)
     assert got.shape == (size,)
     if size:
         arrays = [tensor.double().numpy() for tensor in tensors]
-        want = expected(method, "w", arrays, dict(wanted.parameters), wanted.seed)
+        want = expected(method, name, arrays, dict(wanted.parameters), wanted.seed)
         assert_conforms(got, want, [3 * np.abs(array) for array in arrays], "float32")
 
 
