@@ -263,6 +263,35 @@ def test_slices_with_their_own_values_outside_the_layers_need_the_names_of_the_t
     assert refusal.startswith("slices[1].parameters.t: tensors before the layers follow the first slice and")
 
 
+def test_layers_of_one_model_alone_need_no_tensor_names(where: Folders) -> None:
+    tree = {"merge_method": "passthrough", "models": [{"model": "org/writer", "parameters": {"scale": 0.5}}]}
+    found = translate(tree, where.find).tree
+    assert found["parents"] == ["org/writer"]
+    assert found["parameters"] == {"path": "1:0-4", "outside": 1, "scale": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "slices: tensors before the layers come from the first slice and those after them from the la"),
+        ({"slices": [{"sources": [{"model": "org/writer", "layer_range": [0, 5]}]}]},
+         "slices[0].sources[0].layer_range: expected layers of 0 to 4, the end not included, got [0, 5]"),
+        ({"slices": [{"sources": [{"model": f"org/{n}", "layer_range": [0, 4]} for n in ("base", "poet")]}]},
+         "slices[0].sources: passthrough takes one model; mergekit fails on more"),
+        ({"slices": None, "models": [{"model": "org/writer"}], "base_model": "org/coder"},
+         "base_model: mergekit adds it to the models, and passthrough then fails"),
+        ({"slices": None, "models": [{"model": "org/writer", "parameters": {"weight": 1}}]},
+         "models[0].parameters.weight: mergekit's passthrough makes no use of it"),
+        ({"parameters": {"scale": [{"filter": "layers.2", "value": 0}, {"value": 1}]}},
+         "parameters.scale: a filter with a layer's number means that of the source, which moves"),
+    ],
+)  # fmt: skip
+def test_stacked_layers_that_have_no_path_are_refused_by_key(
+    change: dict[str, Any], expected: str, where: Folders
+) -> None:
+    assert any(refusal.startswith(expected) for refusal in refusals(written("stacked.yml", **change), where))
+
+
 def test_a_slice_may_say_again_what_the_document_says(where: Folders) -> None:
     tree = written("slerp.yml")
     plain = translate(tree, where.find)

@@ -175,6 +175,37 @@ ZOO: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
+        "stacked.yml",
+        {
+            "method": "layer_path",
+            "parents": PARENTS,
+            "parameters": {
+                "path": "1:0-3 2:2-4",
+                "outside": [{"match": "model.embed_tokens.weight", "value": 1}, {"match": "*", "value": 2}],
+                "scale": 1.0,
+            },
+            "output_dtype": "float16",
+        },
+    ),
+    (
+        "frankenmerge.yml",
+        {
+            "method": "layer_path",
+            "parents": PARENTS,
+            "base": "org/writer",
+            "parameters": {
+                "path": "1:0-3 1:2-3 2:3-4",
+                "outside": [{"match": "model.embed_tokens.weight", "value": 1}, {"match": "*", "value": 2}],
+                "scale": [
+                    {"match": "*o_proj*", "layers": [1.0, 1.0, 1.0, 0.0, 1.0], "outside": 1.0},
+                    {"match": "*down_proj*", "layers": [1.0, 1.0, 1.0, 0.0, 1.0], "outside": 1.0},
+                    {"match": "*", "value": 1.0},
+                ],
+            },
+            "output_dtype": "bfloat16",
+        },
+    ),
+    (
         "slerp-slices.yml",
         {
             "method": "slerp",

@@ -3,6 +3,7 @@
 rows.py        what each method of mergekit is here: one row a method
 settings.py    one setting out of scalars, gradients and name filters, by mergekit's order of scopes
 spread.py      settings to our parameters: plain values, or rules by tensor and layer
+stacked.py     passthrough: layers stacked
 document.py    the keys, models and slices of a document, and its refusals
 output.py      types, tokenizer, chat template
 translate.py   the whole document

@@ -40,13 +40,13 @@ class Row:
     """One method of mergekit.
 
     base: what base_model is there. `delta`: what task vectors are taken from; `start`: one of the two models,
-    where t is 0; `donor`: one of the merged models, that also gives config.json and the tokenizer; `none`:
-    nothing that we translate.
+    where t is 0; `donor`: one of the merged models, that also gives config.json and the tokenizer; `files`:
+    it gives these alone, and the models are stacked (stacked.py); `none`: nothing that we translate.
     per_model, shared: mergekit's parameters with their defaults there. notes: what may differ all the same.
     """
 
     ours: str
-    base: Literal["delta", "start", "donor", "none"]
+    base: Literal["delta", "start", "donor", "files", "none"]
     per_model: Mapping[str, float | None]
     shared: Mapping[str, float | None]
     rules: tuple[Rule, ...]
@@ -134,6 +134,11 @@ def _fraction(weight: tuple[float, ...]) -> Answer:
         return {}  # told by the registry: two parents
     total = sum(weight)
     return {"t": weight[1] / total if abs(total) >= NO_SUM else 0.5, "chord_below_rad": NUSLERP_CHORD_RAD}
+
+
+def _factor(scale: tuple[float, ...]) -> Answer:
+    """Of the one model of a slice."""
+    return {"scale": scale[0]}
 
 
 def _not_by_rows(row_wise: float, flatten: float) -> Answer:
@@ -318,6 +323,13 @@ ROWS: Mapping[str, Row] = {
         notes=(
             "tensors in opposite directions, or zero in one model alone, are refused; mergekit takes a mean",
         ),
+    ),
+    "passthrough": Row(
+        ours="layer_path",
+        base="files",
+        per_model={"scale": 1.0},
+        shared={},
+        rules=(Rule(("scale",), _factor),),
     ),
 }
 REFUSED: Mapping[str, str] = {

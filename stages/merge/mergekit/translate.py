@@ -7,11 +7,16 @@ from typing import Any
 from stages.core.errors import BadRequest
 from stages.core.records.schema import nearest
 from stages.core.weights import registry
-from stages.merge.mergekit import output
+from stages.merge.mergekit import output, stacked
 from stages.merge.mergekit.document import TOP, Document, Find, Model, Slice
 from stages.merge.mergekit.rows import NO_BASE, REFUSED, ROWS, Row
 from stages.merge.mergekit.settings import Scope, Setting, Unreadable, read
 from stages.merge.mergekit.spread import Part, Spread
+
+ANY_DONOR = (
+    "config.json and the tokenizer come from the first model; without base_model mergekit takes them from "
+    "any of the models"
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,7 @@ def translate(tree: Mapping[str, Any], find: Find) -> Translation:
     shared = document.scope(tree, "")
     if row is None or not slices:
         raise BadRequest(document.refusals)
-    _one_to_one(document, slices)
-    members, base = _family(document, row, slices[0].models, shared)
-    names = [model.name for model in members]
-    parameters = _parameters(document, row, _parts(slices, members), shared)
+    names, base, parameters = _merge(document, row, slices, shared)
     dtype = output.dtype(document)
     donor = base or (names[0] if names else "")
     everyone = list(dict.fromkeys([donor, *names]))
@@ -54,6 +56,21 @@ def translate(tree: Mapping[str, Any], find: Find) -> Translation:
     recipe["parameters"] = parameters
     recipe |= {"output_dtype": dtype} if dtype else {}
     return Translation(recipe, (*row.notes, *document.notes))
+
+
+def _merge(
+    document: Document, row: Row, slices: Sequence[Slice], shared: Scope
+) -> tuple[list[str], str | None, dict[str, Any]]:
+    """The parents' names in our order, the base as our recipe names it, and our parameters."""
+    if row.base == "files":
+        names, base, parameters = stacked.path(document, slices, shared)
+        if base is None:
+            document.notes.append(ANY_DONOR)
+        return names, base, parameters | _parameters(document, row, slices if names else [], shared)
+    _one_to_one(document, slices)
+    members, base = _family(document, row, slices[0].models, shared)
+    parameters = _parameters(document, row, _parts(slices, members), shared)
+    return [model.name for model in members], base, parameters
 
 
 def _row(document: Document) -> Row | None:
@@ -100,10 +117,7 @@ def _family(
         if row.base not in ("donor", "none"):
             document.refuse("base_model", f"missing: {row.ours} needs it")
         else:
-            document.notes.append(
-                "config.json and the tokenizer come from the first model; without base_model mergekit takes "
-                "them from any of the models"
-            )
+            document.notes.append(ANY_DONOR)
         return list(models), None
     base = document.name("base_model", written)
     rest = [model for model in models if model.name != base]
@@ -143,6 +157,8 @@ def _parameters(document: Document, row: Row, parts: Sequence[Slice], shared: Sc
     for part in parts:
         for model in part.models:
             _named(document, row, model.scope, list(row.per_model))
+    if not parts:
+        return {}  # refused already
     read_parts = [Part(part.layers, _values(document, row, part, shared)) for part in parts]
     spread = Spread(read_parts, list(row.shared), document.tensors)
     found: dict[str, Any] = {}
@@ -197,7 +213,8 @@ def _named(document: Document, row: Row, scope: Scope, names: Sequence[str]) -> 
             why = "mergekit reads it at the top level only. Move it there"
         else:
             near = nearest(str(key), names)
-            why = f"mergekit's {row.ours} makes no use of it{near}. Correct it or leave it out"
+            method = document.tree["merge_method"]
+            why = f"mergekit's {method} makes no use of it{near}. Correct it or leave it out"
         document.refuse(f"{scope.where}.{key}", why)
 
 
