@@ -4,7 +4,7 @@ DVC composes the same way (`dvc exp run -S method=ties`), and both give the same
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stages.conf import Request, load_request, parse
+from stages.conf import Parameter, Request, load_request, parse, unsearchable
 from stages.core.errors import BadRequest
 from stages.core.records.schema import nearest
 from stages.core.weights import registry
@@ -91,9 +91,12 @@ def inconsistencies(root: Path, request: Request) -> Iterator[str]:
             yield f"parents.members.{name}.source.path: no directory {str(path)!r} here"
 
 
-def _search_problems(name: str, parameters: Any, parents: int) -> Iterator[str]:
-    """Both ends of each numeric search range must be legal values."""
+def _search_problems(name: str, parameters: Mapping[str, Parameter], parents: int) -> Iterator[str]:
+    """Only numbers and choices can be searched, and both ends of a numeric range must be legal values."""
     for key, parameter in parameters.items():
+        if why := unsearchable(key, parameter):
+            yield f"method.{name}.{key}.search: {why}"
+            continue
         if registry.problems(name, {key: parameter.value}, parents):
             continue  # told already: the key or its value is wrong
         for end in parameter.search or ():

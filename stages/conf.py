@@ -12,10 +12,12 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from stages.core.errors import BadRequest
+from stages.core.records.canonical import Json
 from stages.core.records.policy import Policy
 from stages.core.records.schema import Section, explain, nearest
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+LINES = "lines"  # registry.LINES, named again: this module starts without the methods
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -65,10 +67,34 @@ class Parents(Section):
 
 
 class Parameter(Section):
-    """A method's parameter: the value used, and the range or the choices a search may visit."""
+    """A method's parameter: the value used, and the range or the choices a search may visit.
 
-    value: float | int | bool | str | tuple[float, ...]
+    value: what a recipe accepts. A number; a list with one for each parent; or rules by tensor name, tried in
+    order, the last for all tensors:
+
+        density:
+          value:
+            - {match: "*.mlp.*", layers: [0.2, 0.6]}   # the first layer to the last, straight lines between
+            - {match: "*", value: 0.4}
+          search: null                                 # a search moves numbers, not rules
+
+    For delta methods `lines: {value: [a, b, outside]}` scales the merged delta over depth (LiNeS). What the
+    method makes of a value is checked beside it (compose.inconsistencies).
+    """
+
+    value: float | int | bool | str | tuple[Json, ...]
     search: tuple[float, float] | tuple[str, ...] | None = None
+
+
+def unsearchable(name: str, parameter: Parameter) -> str | None:
+    """Why a search cannot move this parameter, or None: it can, or it is not asked to."""
+    if parameter.search is None:
+        return None
+    if isinstance(parameter.value, tuple) and any(isinstance(entry, dict) for entry in parameter.value):
+        return "a search moves numbers, and the value is a list of rules. Write search: null, or one number"
+    if name == LINES:
+        return "a search moves numbers, and lines is a curve. Leave search out"
+    return None
 
 
 class Method(Section):

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from stages.core.records import lineage as lineages
 from stages.core.records.canonical import Json, read_json
-from stages.core.records.recipe import plain
+from stages.core.records.recipe import plain, readable
 from stages.merge import rebuild
 from stages.merge.survey import Survey
 from stages.merge.workshop import CANDIDATES
@@ -107,7 +107,7 @@ def _numbers(recipe: Any) -> dict[str, Json]:
 
 
 def _words(parameters: dict[str, Json]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in parameters.items())
+    return ", ".join(f"{name} {readable(value)}" for name, value in parameters.items())
 
 
 def _if_there(path: Path) -> Any:

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from stages.compose import check, compose, request
-from stages.conf import load_request
+from stages.conf import load_request, parse
 from stages.core.errors import BadRequest
+from stages.merge.space import space
 from tests.architecture.tree import ROOT
 
 
@@ -79,6 +80,77 @@ def test_a_search_range_beyond_the_legal_one_is_told(root: Path) -> None:
     tree["ties"]["density"]["search"] = [0.1, 5]
     (root / "conf/method/ties.yaml").write_text(yaml.safe_dump(tree))
     assert any("method.ties.density" in problem and "5" in problem for problem in check(root))
+
+
+RULES = """
+method:
+  ties:
+    density:
+      value:
+        - {match: "*.mlp.*", layers: [0.2, [0.4, 0.6]], outside: 0.3}
+        - {match: "*", value: 0.1}
+      search: null
+    weights: {value: [0.6, 0.4], search: null}
+    lines: {value: [0.2, 0.8, 1.0]}
+"""
+
+
+def ruled(root: Path, old: str = "", new: str = "") -> None:
+    """conf/experiment/ruled.yaml: TIES alone, with RULES, `old` replaced by `new`."""
+    shipped = (root / "conf/experiment/shipped.yaml").read_text()
+    head = shipped.replace("experiment:", "defaults:\n  - override /method: ties\nexperiment:", 1)
+    assert old in RULES
+    (root / "conf/experiment/ruled.yaml").write_text(head + RULES.replace(old, new, 1))
+
+
+def test_rules_and_lines_of_a_request_reach_the_recipe_as_written(root: Path) -> None:
+    ruled(root)
+    checked, text = request(root, ["experiment=ruled"])
+    (root / "params.yaml").write_text(text)
+    assert load_request(root / "params.yaml") == checked
+    anchor = space("ties", checked.method["ties"], 2).anchor
+    assert str(anchor["density"]) == "*.mlp.*: 0.2, 0.2 … 0.4, 0.6, outside layers 0.3, 0.3; *: 0.1"
+    assert (anchor["weights"], anchor["lines"]) == ((0.6, 0.4), (0.2, 0.8, 1.0))
+    assert check(root) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('match: "*.mlp.*"', "mtch: x", "density: expected {match, value} or {match, layers}, with outside"),
+        ("[0.4, 0.6]", "[0.4, 6]", "density: *.mlp.*: expected 0 to 1, got 6"),
+        ('match: "*"', 'match: "*.x"', "density: the last rule must have match '*'"),
+        ("[0.2, 0.8, 1.0]", "[0.2, 0.8]", "lines: expected [a, b, factor outside layers], got"),
+        (
+            "search: null",
+            "search: [0.1, 0.5]",
+            "density.search: a search moves numbers, and the value is a list",
+        ),
+        ("1.0]}", "1.0], search: [0.1, 0.5]}", "lines.search: a search moves numbers, and lines is a curve"),
+    ],
+)
+def test_a_wrong_rule_is_told_with_its_file_and_key(root: Path, old: str, new: str, problem: str) -> None:
+    ruled(root, old, new)
+    (found,) = check(root)
+    assert found.startswith(f"conf/experiment/ruled.yaml: method.ties.{problem}")
+
+
+def test_every_wrong_rule_is_told_at_once(root: Path) -> None:
+    ruled(root, "outside: 0.3}", "outside: x}")
+    edit(root / "conf/experiment/ruled.yaml", "[0.6, 0.4], search: null", "[0.6, 0.4, 0.2], search: null")
+    edit(root / "conf/experiment/ruled.yaml", "[0.2, 0.8, 1.0]", "3")
+    assert [found.split(": ")[1] for found in check(root)] == [
+        "method.ties.lines",
+        "method.ties.density",
+        "method.ties.weights",
+    ]
+
+
+def test_a_search_over_rules_is_refused_by_the_stages_too(root: Path) -> None:
+    ruled(root, "search: null", "search: [0.1, 0.5]")
+    found = parse(yaml.safe_load(compose(root, ["experiment=ruled"]).text), "")
+    with pytest.raises(BadRequest, match=r"method\.ties\.density\.search: a search moves numbers"):
+        space("ties", found.method["ties"], 2)
 
 
 def test_a_key_that_an_experiment_sets_is_blamed_on_the_experiment(root: Path) -> None:

@@ -6,7 +6,8 @@ A point of the unit cube becomes parameters by `at`; the stated values are `anch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.conf import Method
+from stages.conf import Method, unsearchable
+from stages.core.errors import BadRequest
 from stages.core.records.recipe import Value
 from stages.core.weights import registry
 
@@ -49,11 +50,18 @@ class Space:
                 found[axis.parameter] = value
             else:
                 lists.setdefault(axis.parameter, []).append(float(value))
-        return found | {name: tuple(values) for name, values in lists.items()}
+        kinds = {parameter.name: parameter for parameter in registry.get(self.method).parameters}
+        return found | {name: registry.shortest(kinds[name], tuple(values)) for name, values in lists.items()}
 
 
 def space(name: str, chosen: Method, parents: int) -> Space:
-    """The space of method `name` as its section of the request states it, for `parents` ≥ 2 parents."""
+    """The space of method `name` as its section of the request states it, for `parents` ≥ 2 parents.
+
+    Raises BadRequest for values that the method does not take, and for a search over rules.
+    """
+    refused = {key: unsearchable(key, parameter) for key, parameter in chosen.parameters.items()}
+    if any(refused.values()):
+        raise BadRequest([f"method.{name}.{key}.search: {why}" for key, why in refused.items() if why])
     given = {key: parameter.value for key, parameter in chosen.parameters.items()}
     anchor = registry.resolve(name, given, parents)
     axes: list[Axis] = []

@@ -13,6 +13,7 @@ from stages.core.records.canonical import write_json
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.merge.build import Workshop, acquire
+from stages.merge.recipe_file import Folders
 
 SHAPES = {"embed.weight": (33, 7), "layer.0.weight": (129, 65), "norm.weight": (7,)}
 
@@ -91,6 +92,20 @@ def request_for(parents: Path) -> Request:
         "seed": 1,
     }
     return Request.model_validate(tree)
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Folders:
+    """org/base, org/writer, org/coder and org/poet: four layers and three tokens with a row each."""
+    found = {}
+    for name in ("base", "writer", "coder", "poet"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 4, "vocab_size": 3}))
+        tokenizer = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<s>"}]}
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        found[f"org/{name}"] = folder
+    return Folders(tmp_path, found)
 
 
 def _policy() -> object:

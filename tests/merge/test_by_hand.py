@@ -11,15 +11,18 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from stages import cli, compose
+from stages.conf import Method
 from stages.core.errors import BadCheckpoint, BadRequest, LabError
 from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
+from stages.core.weights import registry
 from stages.merge import by_hand, hand_card, rebuild
 from stages.merge.experiment_file import write
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import Folders, RecipeFile, load
+from stages.merge.space import space
 from tests.architecture.tree import ROOT
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -114,6 +117,42 @@ def test_a_mergekit_file_gives_the_bytes_of_our_own_recipe(family: Path, tmp_pat
         contents(tmp_path / "theirs")["model.safetensors"] == contents(tmp_path / "ours")["model.safetensors"]
     )
     assert any("mergekit computes in float16" in note for note in theirs.notes)
+
+
+def test_a_mergekit_file_with_filters_and_densities_gives_the_bytes_of_our_own_rules(
+    family: Path, tmp_path: Path
+) -> None:
+    theirs = recipe(
+        family,
+        """
+merge_method: ties
+base_model: base
+models:
+  - {model: left, parameters: {density: 0.5, weight: [{filter: embed, value: 0.2}, {value: 0.6}]}}
+  - {model: right, parameters: {density: 0.7, weight: 0.4}}
+parameters: {normalize: false, int8_mask: true}
+""",
+    )
+    ours = recipe(
+        family,
+        """
+method: ties
+base: base
+parents: [left, right]
+parameters:
+  density: [0.5, 0.7]
+  weights: [{match: "*embed*", value: [0.2, 0.4]}, {match: "*", value: [0.6, 0.4]}]
+  divisor: none
+""",
+    )
+    first, second = make(theirs, tmp_path / "theirs"), make(ours, tmp_path / "ours")
+    assert first.recipe.id == second.recipe.id
+    assert contents(first.folder)["model.safetensors"] == contents(second.folder)["model.safetensors"]
+    assert "| weights | `*embed*: 0.2, 0.4; *: 0.6, 0.4` |" in (second.folder / "README.md").read_text()
+    assert (
+        "weights  *embed*: 0.2, 0.4; *: 0.6, 0.4"
+        in by_hand.survey(ours, tmp_path / "no", unreviewed=False).text()
+    )
 
 
 def test_a_base_that_a_mean_does_not_need_gives_the_tokenizer(family: Path, tmp_path: Path) -> None:
@@ -333,6 +372,18 @@ def test_an_imported_recipe_composes_to_its_one_merge(lab: Path) -> None:
     assert tree["budget"]["candidates"] == 1
     niches = {name: task["parent"] for name, task in tree["suite"]["tasks"].items() if "parent" in task}
     assert {niches["shift"], niches["sort"]} == {"left", "right"}
+
+
+def test_an_imported_recipe_with_rules_and_lines_composes_to_them(lab: Path) -> None:
+    rules = [{"match": "*.0.*", "layers": [0.2, [0.3, 0.4]], "outside": 0.1}, {"match": "*", "value": 0.5}]
+    wanted = {"density": rules, "weights": [0.6, 0.4], "lines": [0.2, 0.8, 1.0]}
+    text = yaml.safe_dump(
+        {"method": "ties", "base": "base", "parents": ["left", "right"], "parameters": wanted}
+    )
+    stated = imported(lab, text)["method"]["ties"]
+    anchor = space("ties", Method.model_validate(stated), 2).anchor
+    assert anchor == registry.resolve("ties", wanted, 2)
+    assert stated["density"]["search"] is None
 
 
 def test_the_base_of_a_mean_is_the_one_on_the_cards(lab: Path) -> None:

@@ -8,29 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.core.errors import BadRequest
 from stages.core.weights import registry
 from stages.merge.mergekit import rows, translate
 from stages.merge.mergekit.rows import SLERP_CHORD_RAD
 from stages.merge.recipe_file import Folders
+from tests.merge.zoo import RECIPES, ZOO, refusals, with_weights
 
-RECIPES = Path(__file__).parent / "recipes"
 WEIGHTED = {"models": [{"model": "org/writer"}, {"model": "org/coder"}], "parameters": {"weight": 0.5}}
 PARENTS = ["org/writer", "org/coder"]
-
-
-@pytest.fixture
-def where(tmp_path: Path) -> Folders:
-    """org/base, org/writer and org/coder: four layers and three tokens with a row each."""
-    found = {}
-    for name in ("base", "writer", "coder"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 4, "vocab_size": 3}))
-        tokenizer = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<s>"}]}
-        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-        found[f"org/{name}"] = folder
-    return Folders(tmp_path, found)
 
 
 def written(name: str, **changes: Any) -> dict[str, Any]:
@@ -43,12 +28,6 @@ def parameters(name: str, where: Folders, **changes: Any) -> Mapping[str, Any]:
     found = translate(written(name, **changes), where.find).tree["parameters"]
     assert isinstance(found, dict)
     return found
-
-
-def refusals(tree: Mapping[str, Any], where: Folders) -> tuple[str, ...]:
-    with pytest.raises(BadRequest, match=":") as refused:
-        translate(tree, where.find)
-    return refused.value.problems
 
 
 @pytest.mark.parametrize(
@@ -129,21 +108,25 @@ def refusals(tree: Mapping[str, Any], where: Folders) -> tuple[str, ...]:
                 "output_dtype": "bfloat16",
             },
         ),
+        *ZOO,
     ],
 )
 def test_a_file_becomes_the_recipe_worked_out_by_hand(
     name: str, expected: Mapping[str, Any], where: Folders
 ) -> None:
+    with_weights(where)
     assert translate(written(name), where.find).tree == expected
 
 
-@pytest.mark.parametrize("name", ["linear.yml", "slerp.yml", "ties.yml", "dare-linear.yml", "dare-ties.yml"])
+@pytest.mark.parametrize("name", [path.name for path in sorted(RECIPES.glob("*.yml"))])
 def test_a_translated_recipe_is_one_that_the_registry_takes(name: str, where: Folders) -> None:
+    with_weights(where)
     tree = translate(written(name), where.find).tree
     assert not registry.problems(tree["method"], tree["parameters"], len(tree["parents"]))
 
 
-def test_every_parameter_of_a_row_is_read_by_a_rule() -> None:
+def test_every_parameter_of_a_row_is_read_by_a_rule_and_no_method_is_both_taken_and_refused() -> None:
+    assert not rows.ROWS.keys() & rows.REFUSED.keys()
     for row in rows.ROWS.values():
         read = [name for rule in row.rules for name in rule.reads]
         assert sorted(dict.fromkeys(read)) == sorted([*row.per_model, *row.shared])
@@ -179,41 +162,146 @@ def test_a_gradient_or_filter_that_changes_nothing_is_its_number(setting: Any, w
     assert parameters("slerp.yml", where, parameters={"t": setting})["t"] == 0.5
 
 
-def test_a_gradient_over_layers_is_refused_by_key(where: Folders) -> None:
-    (refusal,) = refusals(written("slerp.yml", parameters={"t": [0, 0.5, 1]}), where)
-    assert refusal == "parameters.t: gradients over layers are not supported yet. Write one number"
+def test_a_gradient_is_a_rule_over_layers_and_its_first_number_stands_outside_them(where: Folders) -> None:
+    assert parameters("slerp.yml", where, parameters={"t": [0, 0.5, 1]})["t"] == [
+        {"match": "*", "layers": [0, 0.5, 1], "outside": 0}
+    ]
 
 
-def test_the_classic_gradient_slerp_is_refused_at_its_first_filter(where: Folders) -> None:
-    assert refusals(written("gradient-slerp.yml"), where) == (
-        "parameters.t: gradients over layers are not supported yet. Write one number",
-    )
+def test_a_filter_fits_wherever_mergekit_finds_it_whatever_a_pattern_would_make_of_its_letters(
+    where: Folders,
+) -> None:
+    setting = [{"filter": "a[0]*", "value": 0.1}, {"value": 0.5}]
+    assert parameters("slerp.yml", where, parameters={"t": setting})["t"] == [
+        {"match": "*a[[]0][*]*", "value": 0.1},
+        {"match": "*", "value": 0.5},
+    ]
 
 
-def test_filters_and_gradients_of_several_models_are_refused_at_once(where: Folders) -> None:
-    assert refusals(written("gradient-ties.yml"), where) == (
-        "models[1].parameters.weight: values by tensor name (filter) are not supported yet. Write one number",
-        "models[0].parameters.density: gradients over layers are not supported yet. Write one number",
-    )
+def test_where_no_filter_fits_mergekit_looks_on_in_the_next_place(where: Folders) -> None:
+    tree = written("linear.yml", parameters={"weight": [{"filter": "up", "value": 2}, {"value": 3}]})
+    tree["models"][0]["parameters"]["weight"] = [{"filter": "mlp.down", "value": 1}]
+    del tree["models"][1]["parameters"]
+    with_weights(where)
+    assert translate(tree, where.find).tree["parameters"]["weights"] == [
+        {"match": "*mlp.down*", "value": [1, 3]},
+        {"match": "*up*", "value": [2, 2]},
+        {"match": "*", "value": [3, 3]},
+    ]
 
 
 def test_a_filter_without_a_last_case_for_the_rest_is_refused(where: Folders) -> None:
     setting = [{"filter": "mlp", "value": 0.5}]
     (refusal,) = refusals(written("slerp.yml", parameters={"t": setting}), where)
-    assert "by tensor name (filter) are not supported yet" in refusal
+    assert refusal == "parameters.t: no value for tensors without 'mlp'. Add a case without a filter"
 
 
-def test_stacked_layers_and_their_method_are_refused_together(where: Folders) -> None:
-    method, slices = refusals(written("stacked.yml"), where)
-    assert method.startswith("merge_method: 'passthrough' is not supported yet (one of: linear, slerp")
-    assert slices == "slices: expected one slice; stacking layers of several is not supported yet"
-
-
-def test_a_range_that_is_not_the_whole_model_is_refused_with_the_number_of_layers(where: Folders) -> None:
-    tree = written("slerp.yml")
-    tree["slices"][0]["sources"][1]["layer_range"] = [0, 3]
+def test_filters_that_overlap_are_translated_only_if_every_model_chooses_alike(where: Folders) -> None:
+    """A tensor of mlp.up falls to `up` for the one model and to `mlp` for the other."""
+    tree = written("linear.yml")
+    tree["models"][0]["parameters"]["weight"] = [{"filter": "up", "value": 1}, {"value": 2}]
+    tree["models"][1]["parameters"]["weight"] = [{"filter": "mlp", "value": 3}, {"value": 4}]
     (refusal,) = refusals(tree, where)
-    assert refusal.startswith("slices[0].sources[1].layer_range: expected 0 to all layers (4), got [0, 3]")
+    assert refusal.startswith("models[1].parameters.weight: its filters are not those of the parameter befor")
+    with_weights(where)
+    (refusal,) = refusals(tree, where)
+    assert "several filters fit 'model.layers.0.mlp.up_proj.weight', and not the same one" in refusal
+    tree["models"][1]["parameters"]["weight"][0]["filter"] = "self_attn"
+    assert translate(tree, where.find).tree["parameters"]["weights"] == [
+        {"match": "*up*", "value": [1, 4]},
+        {"match": "*self_attn*", "value": [2, 3]},
+        {"match": "*", "value": [2, 4]},
+    ]
+
+
+def test_a_flag_that_would_differ_between_tensors_is_refused(where: Folders) -> None:
+    flag = [{"filter": "mlp", "value": True}, {"value": False}]
+    (refusal,) = refusals(written("ties.yml", parameters={"normalize": flag}), where)
+    assert refusal.startswith("parameters.normalize: it cannot differ between tensors here")
+
+
+def test_a_gradient_needs_to_know_how_many_layers_there_are(where: Folders, tmp_path: Path) -> None:
+    for name in ("writer", "coder"):
+        (tmp_path / name / "config.json").write_text('{"vocab_size": 3}')
+    tree = written("nuslerp.yml")
+    assert refusals(tree, where) == ("models[0].parameters.weight: cannot tell over how many layers it runs",)
+
+
+def test_ranges_that_are_not_whole_models_are_refused_with_the_number_of_layers(where: Folders) -> None:
+    tree = written("slerp.yml")
+    sources = tree["slices"][0]["sources"]
+    for source in sources:
+        source["layer_range"] = [0, 3]
+    first, second = refusals(tree, where)
+    assert first.startswith("slices[0].sources[0].layer_range: expected 0 to all layers (4), got an end of 3")
+    assert second.startswith("slices[0].sources[1].layer_range: expected 0 to all layers (4)")
+    for source in sources:
+        source["layer_range"] = [1, 4]
+    assert refusals(tree, where)[0].startswith(
+        "slices[0].sources[0].layer_range: expected layers from 0 on: only passthrough moves a layer"
+    )
+    sources[0]["layer_range"], sources[1]["layer_range"] = [0, 3], [1, 5]
+    found = refusals(tree, where)
+    assert found[0] == (
+        "slices[0].sources[1].layer_range: expected layers of 0 to 4, the end not included, got [1, 5]"
+    )
+    assert found[1] == "slices[0].sources: the ranges differ in length; mergekit fails on it"
+
+
+def test_slices_that_leave_out_a_model_or_a_layer_are_refused(where: Folders) -> None:
+    tree = written("slerp-slices.yml")
+    tree["slices"][1]["sources"][0]["model"] = "org/poet"
+    tree["slices"][1]["sources"][1]["layer_range"] = [2, 4]
+    found = refusals(tree, where)
+    assert "slices[1].sources: expected the models of the first slice: all merge in every layer" in found
+
+
+def test_slices_with_their_own_values_outside_the_layers_need_the_names_of_the_tensors(
+    where: Folders,
+) -> None:
+    (refusal,) = refusals(written("slerp-slices.yml"), where)
+    assert refusal.startswith("slices[1].parameters.t: tensors before the layers follow the first slice and")
+
+
+def test_layers_of_one_model_alone_need_no_tensor_names(where: Folders) -> None:
+    tree = {"merge_method": "passthrough", "models": [{"model": "org/writer", "parameters": {"scale": 0.5}}]}
+    found = translate(tree, where.find).tree
+    assert found["parents"] == ["org/writer"]
+    assert found["parameters"] == {"path": "1:0-4", "outside": 1, "scale": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "slices: tensors before the layers come from the first slice and those after them from the la"),
+        ({"slices": [{"sources": [{"model": "org/writer", "layer_range": [0, 5]}]}]},
+         "slices[0].sources[0].layer_range: expected layers of 0 to 4, the end not included, got [0, 5]"),
+        ({"slices": [{"sources": [{"model": f"org/{n}", "layer_range": [0, 4]} for n in ("base", "poet")]}]},
+         "slices[0].sources: passthrough takes one model; mergekit fails on more"),
+        ({"slices": None, "models": [{"model": "org/writer"}], "base_model": "org/coder"},
+         "base_model: mergekit adds it to the models, and passthrough then fails"),
+        ({"slices": None, "models": [{"model": "org/writer", "parameters": {"weight": 1}}]},
+         "models[0].parameters.weight: mergekit's passthrough makes no use of it"),
+        ({"parameters": {"scale": [{"filter": "layers.2", "value": 0}, {"value": 1}]}},
+         "parameters.scale: a filter with a layer's number means that of the source, which moves"),
+    ],
+)  # fmt: skip
+def test_stacked_layers_that_have_no_path_are_refused_by_key(
+    change: dict[str, Any], expected: str, where: Folders
+) -> None:
+    assert any(refusal.startswith(expected) for refusal in refusals(written("stacked.yml", **change), where))
+
+
+def test_a_slice_may_say_again_what_the_document_says(where: Folders) -> None:
+    tree = written("slerp.yml")
+    plain = translate(tree, where.find)
+    tree["slices"][0] |= {"base_model": "org/coder", "merge_method": "slerp"}
+    assert translate(tree, where.find) == plain
+    tree["slices"][0] |= {"base_model": "org/writer", "merge_method": "linear"}
+    assert [refusal.split(":")[0] for refusal in refusals(tree, where)] == [
+        "slices[0].base_model",
+        "slices[0].merge_method",
+    ]
 
 
 def test_a_model_that_is_no_folder_is_refused_with_the_way_to_name_one(where: Folders) -> None:
@@ -244,18 +332,19 @@ def test_misspelt_keys_that_mergekit_takes_in_silence_are_refused_with_the_neare
         ({"density": 0.5}, "density: mergekit ignores it here. Move it under parameters"),
         ({"parameters": {"dtype": "bfloat16"}}, "parameters.dtype: mergekit reads it at the top level only"),
         ({"random_seed": 0}, "random_seed: mergekit ignores it: its seed is an option of the command"),
-        ({"chat_template": "auto"}, "chat_template: the template is not changed"),
-        ({"tokenizer_source": "union"}, "tokenizer_source: expected 'base': all models must share one"),
-        ({"tokenizer": {}}, "tokenizer.source: expected 'base': all models must share one tokenizer"),
+        ({"chat_template": "chatml"}, "chat_template: the template is not changed"),
+        ({"tokenizer_source": "org/coder"}, "tokenizer_source: expected 'base': all models must share one"),
+        ({"tokenizer": {"source": 3}}, "tokenizer.source: expected 'base': all models must share one tok"),
         ({"tokenizer": {"source": "base", "pad_to_multiple_of": 8}}, "tokenizer.pad_to_multiple_of: embed"),
         ({"dtype": "int64"}, "dtype: expected one of float32, bfloat16, float16, got 'int64'"),
         ({"dtype": "bfloat16", "out_dtype": "float32"}, "dtype: bfloat16 asks for arithmetic in bfloat16"),
         ({"base_model": None}, "base_model: missing: ties needs it"),
         ({"merge_method": "tie"}, "merge_method: 'tie' is not supported yet; did you mean 'ties'?"),
-        ({"merge_method": "della"}, "merge_method: 'della' is not supported yet"),
+        ({"merge_method": "sce"}, "merge_method: 'sce' has no exact counterpart: mergekit weighs all model"),
+        ({"merge_method": "breadcrumbs_ties"}, "merge_method: 'breadcrumbs_ties' has no exact counterpart"),
         ({"modules": {"text": {}}}, "modules: merges of several modules are not supported yet"),
         ({"models": None}, "models: expected exactly one of models and slices"),
-        ({"parameters": {"rescale": True}}, "parameters.rescale: ties with rescaling is not supported yet"),
+        ({"parameters": {"rescale": True}}, "parameters.rescale: what is kept is rescaled in dare and della"),
         ({"parameters": {"int8_mask": "yes"}}, "parameters.int8_mask: expected true or false, got 'yes'"),
         ({"parameters": {"lambda": "1"}}, "parameters.lambda: expected a number, got '1'"),
         ({"parameters": {"lambda": {"value": 1}}}, "parameters.lambda: expected a number or a list of cases"),
@@ -268,13 +357,26 @@ def test_what_has_no_counterpart_is_refused_by_key(
     assert any(refusal.startswith(expected) for refusal in refusals(written("ties.yml", **change), where))
 
 
-def test_densities_that_differ_between_models_are_refused(where: Folders) -> None:
-    tree = written("ties.yml")
-    tree["models"][2]["parameters"]["density"] = 0.7
-    (refusal,) = refusals(tree, where)
-    assert refusal.startswith(
-        "models[1].parameters.density: one density for all models is supported so far, "
-    )
+def test_a_union_of_tokenizers_is_taken_where_they_are_one_and_refused_where_not(
+    where: Folders, tmp_path: Path
+) -> None:
+    for change in ({"tokenizer_source": "union"}, {"tokenizer": {}}):
+        assert translate(written("ties.yml", **change), where.find).tree["base"] == "org/base"
+    vocabulary = {"model": {"vocab": {"b": 0, "a": 1, "<s>": 2}}}
+    (tmp_path / "coder/tokenizer.json").write_text(json.dumps(vocabulary))
+    (refusal,) = refusals(written("ties.yml", tokenizer_source="union"), where)
+    assert refusal.startswith("tokenizer_source: the models' tokenizers differ, and rows are merged as they")
+
+
+def test_the_commonest_template_is_taken_where_all_models_have_the_same(
+    where: Folders, tmp_path: Path
+) -> None:
+    for name in ("base", "writer", "coder"):
+        (tmp_path / name / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    assert translate(written("ties.yml", chat_template="auto"), where.find).tree["method"] == "ties"
+    (tmp_path / "coder/chat_template.jinja").write_text("{{ other }}")
+    (refusal,) = refusals(written("ties.yml", chat_template="auto"), where)
+    assert refusal.endswith("(auto is taken where all models have the same)")
 
 
 @pytest.mark.parametrize(
@@ -326,28 +428,27 @@ def test_linear_with_an_unlisted_base_and_no_weight_for_it_is_refused(where: Fol
     assert refusal.startswith("base_model: mergekit's linear merges it as well")
 
 
-@pytest.mark.parametrize("method", ["ties", "dare_ties"])
-def test_an_undivided_sum_is_translated_if_our_method_offers_it_and_refused_if_not(
-    method: str, where: Folders, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["ties", "dare_ties", "della"])
+@pytest.mark.parametrize(("normalize", "divisor"), [(False, "none"), (True, "surviving_weights")])
+def test_a_sum_that_is_not_normalised_is_not_divided(
+    method: str, normalize: bool, divisor: str, where: Folders
 ) -> None:
     tree = {"merge_method": method, "base_model": "org/base", **WEIGHTED}
-    tree["parameters"] = {"weight": 0.5, "normalize": False}
-    monkeypatch.setattr(rows, "_offers", lambda *names: False)
-    (refusal,) = refusals(tree, where)
-    assert refusal.startswith(
-        f"parameters.normalize: false leaves the agreeing sum undivided, and our {method}"
-    )
-    monkeypatch.setattr(rows, "_offers", lambda *names: True)
-    found, none = rows.apply(rows.ROWS[method], {"normalize": 0.0})
-    assert (found, none) == ({"divisor": "none"}, [])
+    tree["parameters"] = {"weight": 0.5, "normalize": normalize}
+    assert translate(tree, where.find).tree["parameters"]["divisor"] == divisor
 
 
-def test_dare_ties_does_not_normalise_by_default_and_the_refusal_says_that_it_was_left_out(
-    where: Folders, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "divisor", "rescale"),
+    [("ties", "surviving_weights", None), ("dare_ties", "none", "l1"), ("della", "surviving_weights", "l1")],
+)
+def test_what_is_left_out_takes_mergekit_s_defaults_method_by_method(
+    method: str, divisor: str, rescale: str | None, where: Folders
 ) -> None:
-    monkeypatch.setattr(rows, "_offers", lambda *names: False)
-    (refusal,) = refusals(written("dare-ties.yml", parameters={"int8_mask": True}), where)
-    assert refusal.startswith("parameters.normalize (left out): false leaves the agreeing sum undivided")
+    tree = {"merge_method": method, "base_model": "org/base", **WEIGHTED}
+    tree["parameters"] = {"weight": 0.5, "density": 0.5}
+    found = translate(tree, where.find).tree["parameters"]
+    assert (found["divisor"], found.get("rescale")) == (divisor, rescale)
 
 
 def test_dropping_nothing_needs_no_rescaling(where: Folders) -> None:

@@ -45,6 +45,16 @@ def test_the_corners_of_the_cube_are_the_ends_of_the_ranges(ties: Space) -> None
     assert (high["density"], high["weights"], high["election"]) == (0.6, (1.0, 1.0), "count")
 
 
+def test_a_density_for_each_parent_is_searched_on_an_axis_for_each() -> None:
+    method = Method.model_validate(
+        {"version": 1, "source": "x", "density": {"value": [0.2, 0.4], "search": [0.05, 0.6]}}
+    )
+    found = space("ties", method, parents=2)
+    assert [(axis.parameter, axis.position) for axis in found.axes] == [("density", 0), ("density", 1)]
+    assert found.at([0.0, 0.5])["density"] == (0.05, 0.325)
+    assert found.at([0.5, 0.5])["density"] == 0.325  # as the registry resolves it: one merge, one recipe
+
+
 def test_parameters_that_are_not_searched_keep_their_stated_value(ties: Space) -> None:
     assert ties.at([0.5] * 4)["scale"] == ties.anchor["scale"]
 

@@ -46,6 +46,11 @@ def test_passes_agree_in_number() -> None:
     assert (passes(1), passes(2)) == ("1 pass", "2 passes")
 
 
+def test_rules_by_tensor_are_written_for_people() -> None:
+    rules = [{"match": "*.mlp.*", "layers": [0.2, 1.0], "outside": 0.3}, {"match": "*", "value": 0.5}]
+    assert parameters({"density": rules}) == "density *.mlp.*: 0.2 … 1, outside layers 0.3; *: 0.5"
+
+
 def test_parameters_are_written_for_people() -> None:
     found = parameters({"density": 0.44140625, "weights": [0.5, 0.5], "normalise": True, "lambda": -1})
     assert found == "density 0.4414, weights 0.5 : 0.5, normalise True, lambda −1"

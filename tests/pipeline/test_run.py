@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.pipeline.laboratory import SMALL, Laboratory
+from tests.test_compose import RULES
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,21 @@ def test_dvc_composes_the_same_params_as_mergelab_does(tmp_path: Path) -> None:
     laboratory.dvc("exp", "run", "--quiet", *sets, "parents")
     assert (laboratory.folder / "params.yaml").read_text() == ours
     assert list(yaml.safe_load(ours)["method"]) == ["ties"]
+
+
+def test_dvc_composes_rules_and_lines_as_mergelab_does(tmp_path: Path) -> None:
+    laboratory = Laboratory(tmp_path / "lab")
+    experiment = laboratory.folder / "conf/experiment"
+    text = (experiment / "shipped.yaml").read_text()
+    text = text.replace("experiment:", "defaults:\n  - override /method: ties\nexperiment:", 1) + RULES
+    (experiment / "ruled.yaml").write_text(text)
+    laboratory.commit("an experiment with rules")
+    laboratory.run("compose", "experiment=ruled")
+    ours = (laboratory.folder / "params.yaml").read_text()
+    laboratory.git("checkout", "--quiet", "params.yaml")
+    laboratory.dvc("exp", "run", "--quiet", "-S", "experiment=ruled", "parents")
+    assert (laboratory.folder / "params.yaml").read_text() == ours
+    assert yaml.safe_load(ours)["method"]["ties"]["lines"] == {"value": [0.2, 0.8, 1.0]}
 
 
 def test_a_multirun_makes_one_experiment_per_job_and_leaves_the_working_tree_alone(

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+OneOrEach = float | Sequence[float]
+
+
+def each(value: OneOrEach, parents: Sequence[object]) -> list[float]:
+    """One number for every parent: its own, or the one of all."""
+    return list(value) if isinstance(value, Sequence) else [value] * len(parents)
 
 
 def linear(parents: Sequence[Array], weights: Sequence[float], *, normalise: bool) -> Array:
@@ -50,7 +56,7 @@ def trim(delta: Array, density: float) -> Array:
 
 
 def consensus(deltas: Sequence[Array], weights: Sequence[float], *, election: str, divisor: str) -> Array:
-    """Disjoint mean of the deltas that have the elected sign; a vote of exactly zero elects plus.
+    """Disjoint mean (sum, for divisor none) of the deltas with the elected sign; a vote of zero elects plus.
 
     NaN where the sum of votes is so near zero that the rounding of weights and products decides its sign.
     """
@@ -69,7 +75,7 @@ def consensus(deltas: Sequence[Array], weights: Sequence[float], *, election: st
         total += np.where(agrees, w * delta, 0.0)
         share += np.where(agrees, w if divisor == "surviving_weights" else 1.0, 0.0)
     mean = np.divide(total, share, out=np.zeros_like(total), where=share > 0)
-    return np.where(undecided, np.nan, mean)
+    return np.where(undecided, np.nan, total if divisor == "none" else mean)
 
 
 def ties(
@@ -77,19 +83,22 @@ def ties(
     parents: Sequence[Array],
     weights: Sequence[float],
     *,
-    density: float,
+    density: OneOrEach,
     scale: float,
     election: str,
     divisor: str,
 ) -> Array:
     """θ₀ + λ τ, where τ is the consensus of the trimmed deltas."""
-    trimmed = [trim(theta - base, density) for theta in parents]
+    pairs = zip(parents, each(density, parents), strict=True)
+    trimmed = [trim(theta - base, share) for theta, share in pairs]
     return base + scale * consensus(trimmed, weights, election=election, divisor=divisor)
 
 
 def dropped(delta: Array, kept: Mask, drop: float, rescale: str) -> Array:
-    """δ·m/(1−p), or δ·m scaled to the L1 norm of δ. drop is rounded to 1/65536."""
+    """δ·m/(1−p), δ·m scaled to the L1 norm of δ, or δ·m. drop is rounded to 1/65536."""
     masked = np.where(kept, delta, 0.0)
+    if rescale == "none":
+        return masked
     if rescale == "paper":
         return np.asarray(masked / (1 - round(drop * 65536) / 65536))
     left = np.abs(masked).sum()
@@ -102,13 +111,14 @@ def dare_linear(
     masks: Sequence[Mask],
     weights: Sequence[float],
     *,
-    drop: float,
+    drop: OneOrEach,
     rescale: str,
     scale: float,
     normalise: bool,
 ) -> Array:
     """θ₀ + λ Σ w δ̃."""
-    deltas = [dropped(theta - base, m, drop, rescale) for theta, m in zip(parents, masks, strict=True)]
+    given = zip(parents, masks, each(drop, parents), strict=True)
+    deltas = [dropped(theta - base, m, p, rescale) for theta, m, p in given]
     return base + scale * linear(deltas, weights, normalise=normalise)
 
 
@@ -118,12 +128,13 @@ def dare_ties(
     masks: Sequence[Mask],
     weights: Sequence[float],
     *,
-    drop: float,
+    drop: OneOrEach,
     rescale: str,
     scale: float,
     election: str,
     divisor: str,
 ) -> Array:
     """θ₀ + λ τ, where τ is the consensus of the dropped deltas."""
-    deltas = [dropped(theta - base, m, drop, rescale) for theta, m in zip(parents, masks, strict=True)]
+    given = zip(parents, masks, each(drop, parents), strict=True)
+    deltas = [dropped(theta - base, m, p, rescale) for theta, m, p in given]
     return base + scale * consensus(deltas, weights, election=election, divisor=divisor)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.reference import merges
-from tests.reference.merges import Array, Mask
+from tests.reference.merges import Array, Mask, OneOrEach
 
 Draws = NDArray[np.int64]
 
@@ -45,15 +45,18 @@ def karcher(parents: Sequence[Array], weights: Sequence[float], *, steps: int = 
     return np.asarray(mean * (parts * lengths).sum())
 
 
-def model_stock(base: Array, parents: Sequence[Array]) -> Array:
-    """t · mean(θ) + (1 − t) · θ₀ with t = N cos / (1 + (N − 1) cos), cos the mean over pairs, at least 0."""
+def model_stock(base: Array, parents: Sequence[Array], *, obtuse: str = "base") -> Array:
+    """t · mean(θ) + (1 − t) · θ₀ with t = N cos / (1 + (N − 1) cos), cos the mean over pairs, at least 0.
+
+    obtuse formula: cos as it comes out, below 0 too.
+    """
     deltas, count = [theta - base for theta in parents], len(parents)
     cosines = []
     for i in range(count):
         for j in range(i + 1, count):
             length = np.sqrt((deltas[i] ** 2).sum() * (deltas[j] ** 2).sum())
             cosines.append((deltas[i] * deltas[j]).sum() / length if length > 0 else 0.0)
-    cos = max(0.0, float(np.mean(cosines)))
+    cos = max(0.0 if obtuse == "base" else -1.0, float(np.mean(cosines)))
     t = count * cos / (1 + (count - 1) * cos)
     return np.asarray(t * np.mean(parents, axis=0) + (1 - t) * base)
 
@@ -68,18 +71,19 @@ def breadcrumbs(
     parents: Sequence[Array],
     weights: Sequence[float],
     *,
-    density: float,
-    gamma: float,
+    density: OneOrEach,
+    gamma: OneOrEach,
     scale: float,
     normalise: bool,
 ) -> Array:
     """θ₀ + λ Σ w δ', δ' without its γ·n greatest and with the density·n below them; ties by lowest index."""
     masked = []
-    for theta in parents:
+    shares = zip(parents, merges.each(density, parents), merges.each(gamma, parents), strict=True)
+    for theta, middle, upper in shares:
         flat = (theta - base).ravel()
         order = np.argsort(-np.abs(flat.astype(np.float32)), kind="stable")
-        top = int(gamma * flat.size)
-        chosen = order[top : top + max(1, int(density * flat.size))]
+        top = int(upper * flat.size)
+        chosen = order[top : top + max(1, int(middle * flat.size))]
         crumbs = np.zeros_like(flat)
         crumbs[chosen] = flat[chosen]
         masked.append(crumbs.reshape(base.shape))
@@ -87,7 +91,10 @@ def breadcrumbs(
 
 
 def row_pruned(delta: Array, draws: Draws, *, density: float, epsilon: float, rescale: str) -> Array:
-    """MAGPRUNE: keep probability density ± ε by rank in the row, in steps of 1/65536; δ / p where kept."""
+    """MAGPRUNE: keep probability density ± ε by rank in the row, in steps of 1/65536; δ / p where kept.
+
+    rescale l1: what is kept times the L1 norm of δ over its own; none: as it is.
+    """
     rows = delta.reshape(-1, delta.shape[-1] if delta.ndim else 1)
     width = rows.shape[1]
     order = np.argsort(np.abs(rows.astype(np.float32)), axis=1, kind="stable")
@@ -96,7 +103,10 @@ def row_pruned(delta: Array, draws: Draws, *, density: float, epsilon: float, re
     by_rank = np.clip(np.rint((at * (2 * epsilon) + (density - epsilon)) * 65536), 1, 65536)
     np.put_along_axis(shares, order, np.broadcast_to(by_rank, rows.shape), axis=1)
     kept = np.where(draws.reshape(rows.shape) >= 65536 - shares, rows, 0.0)
-    return np.asarray(kept * (65536 / shares if rescale == "paper" else 1.0)).reshape(delta.shape)
+    factor = 65536 / shares if rescale == "paper" else 1.0
+    if rescale == "l1" and kept.any():
+        factor = np.abs(rows).sum() / np.abs(kept).sum()
+    return np.asarray(kept * factor).reshape(delta.shape)
 
 
 def della(

@@ -30,11 +30,13 @@ class Rule:
     """A value for the tensors whose name fits `match`, a pattern as in a shell (*, ?, [abc]), case observed.
 
     points: one or more, at equal distances from the first layer to the last, straight lines between; a single
-    one holds everywhere. Each point is one number, or one for each parent.
+    one holds everywhere. Each point is one number, or one for each parent. outside: the point of tensors that
+    stand in no layer, where points are several; None lets none of them fall to this rule.
     """
 
     match: str
     points: tuple[tuple[float, ...], ...]
+    outside: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Rules:
     rules: tuple[Rule, ...]
 
     def __str__(self) -> str:
-        return "; ".join(f"{rule.match}: {_points(rule)}" for rule in self.rules)
+        return readable(plain(self))
 
 
 Value: TypeAlias = float | int | bool | str | tuple[float, ...] | Rules
@@ -114,14 +116,38 @@ def plain(value: Value) -> Json:
         return value
     found = []
     for rule in value.rules:
-        points = [point[0] if len(point) == 1 else list(point) for point in rule.points]
+        points = [_point(point) for point in rule.points]
         stated = {"value": points[0]} if len(points) == 1 else {"layers": points}
+        stated |= {} if rule.outside is None else {"outside": _point(rule.outside)}
         found.append({"match": rule.match, **stated})
     return found
 
 
-def _points(rule: Rule) -> str:
-    return " … ".join(", ".join(f"{number:g}" for number in point) for point in rule.points)
+def readable(value: Json) -> str:
+    """A `plain` value for people; rules as 'pattern: first … last, outside: x; pattern: value'."""
+    if not isinstance(value, list) or not all(isinstance(rule, dict) for rule in value):
+        return str(value)
+    found = []
+    for rule in value:
+        points = " … ".join(_words(point) for point in rule.get("layers", [rule.get("value")]))
+        outside = f", outside layers {_words(rule['outside'])}" if "outside" in rule else ""
+        found.append(f"{rule['match']}: {points}{outside}")
+    return "; ".join(found)
+
+
+def cell(value: Value) -> str:
+    """The value in a cell of a Markdown table; rules as code, for their stars and bars."""
+    if not isinstance(value, Rules):
+        return str(value)
+    return f"`{value}`".replace("|", "\\|")
+
+
+def _point(point: tuple[float, ...]) -> Json:
+    return point[0] if len(point) == 1 else list(point)
+
+
+def _words(point: Json) -> str:
+    return ", ".join(f"{number:g}" for number in (point if isinstance(point, list) else [point]))
 
 
 def _encode(value: Value) -> Json:
@@ -130,19 +156,24 @@ def _encode(value: Value) -> Json:
     if isinstance(value, tuple):
         return [hex_float(number) for number in value]
     if isinstance(value, Rules):
-        return {"rules": [{"match": rule.match, "points": _hex(rule)} for rule in value.rules]}
+        return {"rules": [_encoded(rule) for rule in value.rules]}
     return {"float": hex_float(value)}
 
 
-def _hex(rule: Rule) -> Json:
-    return [[hex_float(number) for number in point] for point in rule.points]
+def _encoded(rule: Rule) -> Json:
+    found: dict[str, Json] = {"match": rule.match, "points": [_hex(point) for point in rule.points]}
+    return found if rule.outside is None else {**found, "outside": _hex(rule.outside)}
+
+
+def _hex(point: tuple[float, ...]) -> Json:
+    return [hex_float(number) for number in point]
 
 
 def _decode(value: Json) -> Value:
     if isinstance(value, list):
         return tuple(from_hex(number) for number in value)
     if isinstance(value, dict) and "rules" in value:
-        return Rules(tuple(Rule(rule["match"], _unhex(rule["points"])) for rule in value["rules"]))
+        return Rules(tuple(_decoded(rule) for rule in value["rules"]))
     if isinstance(value, dict):
         return from_hex(value["float"])
     if isinstance(value, bool | str | int):
@@ -150,5 +181,10 @@ def _decode(value: Json) -> Value:
     raise LabError(f"expected a parameter value, got {value!r}")
 
 
-def _unhex(points: Json) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(from_hex(number) for number in point) for point in points)
+def _decoded(rule: Json) -> Rule:
+    outside = _unhex(rule["outside"]) if "outside" in rule else None
+    return Rule(rule["match"], tuple(_unhex(point) for point in rule["points"]), outside)
+
+
+def _unhex(point: Json) -> tuple[float, ...]:
+    return tuple(from_hex(number) for number in point)

@@ -58,14 +58,14 @@ def at(options: Options, name: str, place: Place | None) -> dict[str, Value]:
     for key, value in options.items():
         if isinstance(value, Rules):
             rule = fitting(value, name)
-            if len(rule.points) > 1 and place is None:
+            if len(rule.points) > 1 and place is None and rule.outside is None:
                 raise BadRequest(
                     [
                         f"{key}: {name!r} stands in no layer, so the layers of {rule.match!r} have no value "
-                        "there. Put a rule with one value for it before"
+                        "there. Add outside to that rule, or put one with one value for it before"
                     ]
                 )
-            point = between(rule.points, place) if place is not None else rule.points[0]
+            point = between(rule.points, place) if place is not None else rule.outside or rule.points[0]
             found[key] = point[0] if len(point) == 1 else point
     return found
 

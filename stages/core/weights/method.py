@@ -27,19 +27,24 @@ class Parameter:
     """One parameter of a method.
 
     kind: `scalar` a number; `per_parent` one number for every parent, or a list with one for each;
-    `choice` one of `choices`; `flag` true or false; `parent` the place of one parent, counted from 1;
-    `text` whatever `read` understands. low and high: legal range, both ends included.
+    `one_or_each` the same, but one number stays one number in the recipe, and a list of equal numbers becomes
+    it (parameters that were scalars once, so that ids hold); `choice` one of `choices`; `flag` true or false;
+    `parent` the place of one parent, counted from 1; `text` whatever `read` understands.
+    low and high: legal range, both ends included.
     read: a text and the number of parents to the text that a recipe keeps. Raises BadRequest.
+    late: added to a method that was in use: a recipe leaves it out where it holds its default, so that older
+    ids stand.
     """
 
     name: str
-    kind: Literal["scalar", "per_parent", "choice", "flag", "parent", "text"]
+    kind: Literal["scalar", "per_parent", "one_or_each", "choice", "flag", "parent", "text"]
     default: float | bool | str
     meaning: str
     low: float = 0.0
     high: float = 0.0
     choices: tuple[str, ...] = ()
     read: Callable[[str, int], str] | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,19 +71,20 @@ class Slice:
 class Need:
     """A statistic of one tensor that must be known before its first block is merged.
 
-    statistic: `kept_magnitude` (argument: the density parameter), `dots`, `masked_l1`, or `squares`.
+    statistic: `kept_magnitude` (argument: the density parameter), `dots`, `masked_l1`, `l1`, or `squares`.
     when: (parameter, choice) that must hold for it to be needed; None is always.
     label: stands before the names of its values, where a method takes one statistic twice.
-    count: for kept_magnitude, how many of so many elements are kept, in place of the argument; 0 is allowed.
+    count: for kept_magnitude, in place of the argument, how many of so many elements each parent keeps, one
+    number a parent; 0 is allowed.
     of: what is measured in place of the parents, elementwise (kept_magnitude: one tensor), given the values
     of the needs before it. Such a statistic belongs to the method: it cannot be shared between methods.
     """
 
-    statistic: Literal["kept_magnitude", "dots", "masked_l1", "squares"]
+    statistic: Literal["kept_magnitude", "dots", "masked_l1", "l1", "squares"]
     argument: str | None = None
     when: tuple[str, str] | None = None
     label: str = ""
-    count: Callable[[Options, int], int] | None = None
+    count: Callable[[Options, int], Sequence[int]] | None = None
     of: "Callable[[Slice, Options, Statistics], Sequence[Tensor]] | None" = None
 
 
@@ -156,8 +162,8 @@ def numbers(options: Options, name: str) -> tuple[float, ...]:
     return value
 
 
-def numbers_for(options: Options, name: str, parents: int) -> tuple[float, ...]:
-    """The parameter `name` as one number for each of so many parents; one number counts for all."""
+def per_parent(options: Options, name: str, parents: int) -> tuple[float, ...]:
+    """The `one_or_each` parameter `name`, one number per parent. Raises TypeError if it is no number."""
     value = options[name]
     return value if isinstance(value, tuple) else (number(options, name),) * parents
 

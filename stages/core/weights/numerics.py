@@ -8,7 +8,8 @@
    rule over layers is straight lines in float64 (depth.py); the Karcher iteration is decimal throughout.
 4. Reductions over a tensor are float64 trees of fixed shape: leaves of 2^16 elements in flat (row-major)
    order, the last one padded with zeros; inside a leaf the upper half is added to the lower half until one
-   element is left; leaves are then added pairwise, an odd one out moving up unchanged.
+   element is left; leaves are then added pairwise, an odd one out moving up unchanged. The L1 norms of della,
+   whose blocks are whole rows, take each row of two or more elements for a leaf.
 5. Selection by magnitude is exact: the k largest |delta|, the lowest flat index first among equals. Ranks in
    a row are those of a stable sort by |delta|, which any correct sort gives.
 6. Masks depend on (seed, parent digest, tensor name, element index) alone: `mask_key`, masks.py.

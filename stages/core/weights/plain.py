@@ -12,7 +12,7 @@ from stages.core.records.canonical import Json
 from stages.core.weights import arithmetic, masks
 from stages.core.weights.backend import Block, Bytes, Source, T
 from stages.core.weights.counting import Pass, Slices
-from stages.core.weights.method import Need, Options, Slice, Statistics, numbers_for
+from stages.core.weights.method import Need, Options, Slice, Statistics, per_parent
 from stages.core.weights.numerics import mask_key
 from stages.core.weights.registry import LINES
 from stages.core.weights.selection import kept_magnitudes
@@ -80,7 +80,7 @@ def widened(source: Source, block: Block, stride: int = 1) -> tuple[Slice, Tenso
     keys = [mask_key(source.plan.recipe.seed, *parent) for parent in parents]
     count, kept, draws = raw[0].numel(), [], []
     if method.mask is not None:
-        drops = numbers_for(source.job.options, method.mask, len(parents))
+        drops = per_parent(source.job.options, method.mask, len(parents))
         kept = [masks.kept(key, block.start, count, drop) for key, drop in zip(keys, drops, strict=True)]
     if method.draws:
         draws = [masks.draws(key, block.start, count) for key in keys]
@@ -103,7 +103,7 @@ def measure(
     if need.statistic == "masked_l1":
         sums = _sums(each, _masked_l1)
         return {"l1": sums[:parents], "masked_l1": sums[parents:]}
-    return {need.statistic: _sums(each, _dots if need.statistic == "dots" else _squares)}
+    return {need.statistic: _sums(each, {"dots": _dots, "l1": _l1, "squares": _squares}[need.statistic])}
 
 
 def _view(of: View, options: Options, seen: Statistics, each: Pass) -> Pass:
@@ -135,3 +135,22 @@ def _masked_l1(given: Slice) -> list[list[float]]:
 
 def _squares(given: Slice) -> list[list[float]]:
     return [[fold(leaf * leaf) for leaf in arithmetic.leaves(tensor)] for tensor in given.tensors]
+
+
+def _l1(given: Slice) -> list[list[float]]:
+    """By leaves; by rows where slices are whole rows, which leaves would cut at places that blocks decide."""
+    magnitudes = [tensor.abs() for tensor in given.tensors]
+    if given.row > 1:
+        return [_row_sums(magnitude, given.row) for magnitude in magnitudes]
+    return [[fold(leaf) for leaf in arithmetic.leaves(magnitude)] for magnitude in magnitudes]
+
+
+def _row_sums(tensor: Tensor, row: int) -> list[float]:
+    """The float64 sum of each row: halves are added as in `fold`."""
+    values = tensor.reshape(-1, row).double().numpy()
+    while (width := values.shape[1]) > 1:
+        half = 1 << (width - 1).bit_length() - 1
+        lower = values[:, :half].copy()
+        lower[:, : width - half] += values[:, half:]
+        values = lower
+    return [float(total) for total in values[:, 0]]

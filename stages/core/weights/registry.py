@@ -51,6 +51,8 @@ METHODS: tuple[Method, ...] = (
     iso.COMMON_AND_OWN,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
+SHAPES = (["match", "value"], ["layers", "match"], ["layers", "match", "outside"])  # keys of a rule, sorted
+EACH = ("per_parent", "one_or_each")  # kinds that may hold a number for each parent
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
 
 
@@ -64,10 +66,10 @@ def get(name: str) -> Method:
 def problems(method_name: str, parameters: Mapping[str, object], parents: int) -> list[str]:
     """Every reason why the method cannot run with these parameters on that many parents; [] if it can.
 
-    Parameters left out take their defaults. A per-parent parameter may be one number, or a list with one
-    number for each parent. Any number may be a list of rules by tensor name, {match, value} or
-    {match, layers}, the last with match '*'; what these make together is checked when tensors are known
-    (plan.py).
+    Parameters left out take their defaults. A parameter of the kinds EACH may be one number, or a list with
+    one number for each parent. Any number may be a list of rules by tensor name, {match, value} or
+    {match, layers} or {match, layers, outside}, the last with match '*'; what these make together is checked
+    when tensors are known (plan.py).
     """
     if method_name not in BY_NAME:
         return [f"method {method_name!r} is unknown{_nearest(method_name, list(BY_NAME))}"]
@@ -97,7 +99,8 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
 def resolve(method_name: str, given: Mapping[str, object], parents: int) -> dict[str, Value]:
     """Every parameter of the method in declared order, with defaults filled in: what a recipe carries.
 
-    Scalars become floats, and per-parent values tuples of one float per parent.
+    Scalars become floats, and per-parent values tuples of one float per parent; a `one_or_each` value is one
+    float unless its numbers differ.
     Raises BadRequest with all `problems`.
     """
     found = problems(method_name, given, parents)
@@ -108,6 +111,9 @@ def resolve(method_name: str, given: Mapping[str, object], parents: int) -> dict
 
 def _filled(method: Method, given: Mapping[str, object], parents: int) -> dict[str, Value]:
     filled = {p.name: _value(p, given.get(p.name, p.default), parents) for p in method.parameters}
+    filled = {
+        p.name: filled[p.name] for p in method.parameters if not (p.late and filled[p.name] == p.default)
+    }
     if LINES in given:
         filled[LINES] = tuple(float(number) + 0.0 for number in cast(Sequence[float], given[LINES]))
     return filled
@@ -122,9 +128,14 @@ def _value(parameter: Parameter, value: object, parents: int) -> Value:
     if _is_rules(value):
         return Rules(tuple(_rule(parameter, rule, parents) for rule in cast(Sequence[Any], value)))
     if isinstance(value, Sequence):
-        return tuple(float(number) + 0.0 for number in value)
+        return shortest(parameter, tuple(float(number) + 0.0 for number in value))
     number = float(cast(float, value)) + 0.0
     return (number,) * parents if parameter.kind == "per_parent" else number
+
+
+def shortest(parameter: Parameter, numbers: tuple[float, ...]) -> Value:
+    """One number in place of equal ones, for `one_or_each` alone: so one merge has one recipe."""
+    return numbers[0] if parameter.kind == "one_or_each" and len(set(numbers)) == 1 else numbers
 
 
 def _wrong(parameter: Parameter, value: object, parents: int) -> str | None:
@@ -136,7 +147,7 @@ def _wrong(parameter: Parameter, value: object, parents: int) -> str | None:
         return _wrong_rules(parameter, value, parents)
     if parameter.kind == "parent":
         return _no_parent(value, parents)
-    if parameter.kind == "per_parent" and isinstance(value, Sequence) and not isinstance(value, str):
+    if parameter.kind in EACH and isinstance(value, Sequence) and not isinstance(value, str):
         return _wrong_list(parameter, value, parents)
     return _out_of_range(parameter, value)
 
@@ -177,17 +188,21 @@ def _is_rules(value: object) -> bool:
 
 def _rule(parameter: Parameter, rule: Mapping[str, Any], parents: int) -> Rule:
     """The rule that `_wrong_rules` has passed, every point spread over the parents if it has one for each."""
-    points = [rule["value"]] if "value" in rule else rule["layers"]
-    spread = [_value(parameter, point, parents) for point in points]
-    return Rule(rule["match"], tuple(p if isinstance(p, tuple) else (cast(float, p),) for p in spread))
+    points = [*rule.get("layers", [rule.get("value")]), *([rule["outside"]] if "outside" in rule else [])]
+    found = [_value(parameter, point, parents) for point in points]
+    tuples = [point if isinstance(point, tuple) else (cast(float, point),) for point in found]
+    longest = max(len(point) for point in tuples)
+    spread = [point if len(point) == longest else point * longest for point in tuples]
+    outside = spread.pop() if "outside" in rule else None
+    return Rule(rule["match"], tuple(spread), outside)
 
 
 def _wrong_rules(parameter: Parameter, value: object, parents: int) -> str | None:
     """What is wrong first with a list of rules; the last must fit all tensors, so that none is left out."""
     rules = plain(value) if isinstance(value, Rules) else cast(Sequence[Any], value)
     for rule in rules:
-        if not isinstance(rule, Mapping) or sorted(rule) not in (["match", "value"], ["layers", "match"]):
-            return f"expected {{match, value}} or {{match, layers}}, got {rule!r}"
+        if not isinstance(rule, Mapping) or sorted(map(str, rule)) not in SHAPES:
+            return f"expected {{match, value}} or {{match, layers}}, with outside if wanted, got {rule!r}"
         if not isinstance(rule["match"], str):
             return f"match: expected a pattern of tensor names, got {rule['match']!r}"
         points = rule.get("layers", [rule.get("value")])
@@ -197,6 +212,7 @@ def _wrong_rules(parameter: Parameter, value: object, parents: int) -> str | Non
             or ("layers" in rule and len(points) < 2)
         ):
             return f"{rule['match']}: layers: expected two or more values, got {points!r}"
+        points = [*points, *([rule["outside"]] if "outside" in rule else [])]
         if any(isinstance(point, Rules) or _is_rules(point) for point in points):
             return f"{rule['match']}: a rule cannot hold rules"
         wrong = next(filter(None, (_wrong(parameter, point, parents) for point in points)), None)

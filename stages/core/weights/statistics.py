@@ -6,7 +6,7 @@ has measured, others over the same parents need not measure again (`Known`).
 kept_magnitude: `threshold` and `cut` per parent (selection.py) for the share options[argument].
 dots: `dots`, the upper triangle of the parents' float64 dot products, row by row.
 masked_l1: `l1` and `masked_l1` per parent, sums of |x| over all and over the kept elements.
-squares: `squares` per parent, sums of x^2.
+l1, squares: `l1` or `squares` per parent, sums of |x| or of x^2.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from stages.core.errors import LabError
 from stages.core.weights.backend import Backend, Source
-from stages.core.weights.method import Need, Options, Statistics, numbers_for
+from stages.core.weights.method import Need, Options, Statistics, per_parent
 from stages.core.weights.numerics import NUMERICS, drop_count
 from stages.core.weights.plan import Job, Plan
 
@@ -66,6 +66,7 @@ def _by_name(need: Need, rows: Sequence[tuple[float, ...]]) -> Statistics:
 _NAMES = {
     "kept_magnitude": ("threshold", "cut"),
     "masked_l1": ("l1", "masked_l1"),
+    "l1": ("l1",),
     "squares": ("squares",),
 }
 
@@ -110,14 +111,14 @@ def shares(need: Need, options: Options, parents: int) -> tuple[float, ...]:
     """The argument of a need, one number for each parent."""
     if need.argument is None:
         raise LabError(f"statistic {need.statistic} needs an argument")
-    return numbers_for(options, need.argument, parents)
+    return per_parent(options, need.argument, parents)
 
 
 def keeps(need: Need, options: Options, parents: int, elements: int) -> list[int]:
     """How many of the greatest of so many elements a kept_magnitude asks for, of each tensor it looks at."""
     count = parents if need.of is None else 1
     if need.count is not None:
-        return [need.count(options, elements)] * count
+        return list(need.count(options, elements))
     return [kept_count(share, elements) for share in shares(need, options, count)]
 
 

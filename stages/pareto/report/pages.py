@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from stages.core.records.recipe import readable
 from stages.pareto import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,6 +65,8 @@ def parameters(values: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, list) and any(isinstance(rule, dict) for rule in value):
+        return readable(value)
     if isinstance(value, list | tuple):
         return " : ".join(_value(one) for one in value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from stages.core.errors import LabError
-from stages.core.records.recipe import Recipe, Rule, Rules, from_json
+from stages.core.records.recipe import Recipe, Rule, Rules, cell, from_json, plain, readable
 
 RECIPE = Recipe(
     method="ties",
@@ -61,3 +61,17 @@ def test_a_parameter_of_one_does_not_collide_with_true_or_with_a_list_of_one() -
 def test_anything_else_is_refused(tree: object) -> None:
     with pytest.raises(LabError, match="recipe"):
         from_json(tree)
+
+
+def test_rules_read_the_same_from_the_value_and_from_what_was_written_and_stay_in_their_cell() -> None:
+    rules = Rules((Rule("*.m|p.*", ((0.2,), (1.0,)), (0.5,)), Rule("*", ((0.3, 0.4),))))
+    words = "*.m|p.*: 0.2 … 1, outside layers 0.5; *: 0.3, 0.4"
+    assert str(rules) == readable(plain(rules)) == words
+    assert cell(rules) == "`" + words.replace("|", "\\|") + "`"
+    assert [readable(value) for value in (0.2, [0.2, 0.3], "sum", True)] == [
+        "0.2",
+        "[0.2, 0.3]",
+        "sum",
+        "True",
+    ]
+    assert cell((0.2, 0.3)) == "(0.2, 0.3)"

@@ -35,17 +35,24 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     *[
         ("ties", 3, {"weights": [1.0, 0.6, 0.7], "election": election, "divisor": divisor, "scale": 0.7})
         for election in ("sum_weighted", "sum", "count")
-        for divisor in ("surviving_weights", "count")
+        for divisor in ("surviving_weights", "count", "none")
     ],
     *[("ties", 2, {"density": density}) for density in (0.0, 1e-9, 0.05, 0.5, 1.0)],
-    *[("dare_linear", 2, {"drop": drop, "rescale": r}) for drop in (0.0, 0.3, 0.9) for r in ("paper", "l1")],
+    ("ties", 3, {"density": [0.05, 1.0, 0.4], "weights": [1.0, 0.6, 0.7], "divisor": "none"}),
+    *[
+        ("dare_linear", 2, {"drop": drop, "rescale": r})
+        for drop in (0.0, 0.3, 0.9)
+        for r in ("paper", "l1", "none")
+    ],
     ("dare_linear", 3, {"weights": [1.0, -0.5, 0.3], "normalise": True}),
+    *[("dare_linear", 2, {"drop": [0.3, 0.7], "rescale": r}) for r in ("paper", "l1", "none")],
     *[
         ("dare_ties", 3, {"drop": 0.4, "rescale": r, "election": election, "divisor": divisor})
-        for r in ("paper", "l1")
+        for r in ("paper", "l1", "none")
         for election in ("sum_weighted", "sum", "count")
-        for divisor in ("surviving_weights", "count")
+        for divisor in ("surviving_weights", "count", "none")
     ],
+    *[("dare_ties", 3, {"drop": [0.2, 0.0, 0.7], "rescale": r}) for r in ("paper", "l1", "none")],
     *[("task_slerp", 2, {"t": t, "opposite": "chord"}) for t in (0.0, 0.3, 1.0)],
     ("task_slerp", 2, {"t": 0.4, "opposite": "chord", "scale": 1.7}),
     ("karcher", 2, {}),
@@ -53,16 +60,24 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("karcher", 3, {"weights": [0.2, 0.0, 0.7]}),
     ("karcher", 16, {}),
     *[("model_stock", parents, {}) for parents in (2, 3, 16)],
+    *[("model_stock", parents, {"obtuse": "formula"}) for parents in (2, 3)],
     ("greedy_soup", 2, {}),
     ("greedy_soup", 3, {"kept": [1, 0, 1], "scores": [0.5, 0.1, 0.7]}),
     ("breadcrumbs", 2, {}),
     ("breadcrumbs", 2, {"gamma": 0.0, "density": 1.0}),
+    ("breadcrumbs", 3, {"gamma": [0.1, 0.0, 0.02], "density": [0.3, 1.0, 0.05]}),
     ("breadcrumbs", 3, {"gamma": 0.1, "density": 0.3, "weights": [1.0, -0.6, 0.3], "normalise": True}),
     *[
         ("della", 3, {"density": 0.6, "epsilon": e, "rescale": r, "weights": [1.0, 0.6, 0.7], "election": v})
         for e, r, v in ((0.2, "paper", "sum_weighted"), (0.0, "none", "sum"), (0.3, "paper", "count"))
     ],
     ("della", 2, {"density": 0.3, "divisor": "count"}),
+    ("della", 3, {"density": 0.6, "rescale": "l1", "divisor": "none", "weights": [1.0, 0.6, 0.7]}),
+    *[
+        ("della", 3, {"density": [0.6, 0.3, 1.0], "epsilon": [0.2, 0.1, 0.0], "rescale": r})
+        for r in ("paper", "l1", "none")
+    ],
+    ("della_linear", 3, {"density": [0.6, 0.3, 1.0], "epsilon": [0.2, 0.1, 0.0], "rescale": "l1"}),
     ("della_linear", 2, {"density": 0.4, "epsilon": 0.35, "rescale": "paper"}),
     ("della_linear", 3, {"density": 1.0, "epsilon": 0.0, "weights": [1.0, -0.5, 0.3]}),
     ("consensus", 2, {"thresholds": 0.3717}),
@@ -108,8 +123,9 @@ def expected(method: str, name: str, tensors: list[Array], options: dict[str, An
         return merges.slerp(parents[0], parents[1], t, **options)
     if method in ("task_arithmetic", "ties"):
         return getattr(merges, method)(base, parents, weights, **options)
+    drops = merges.each(options["drop"], parents)
     kept = [
-        masks.kept(mask_key(seed, LABELS[i], name), 0, base.size, options["drop"]).numpy().reshape(base.shape)
+        masks.kept(mask_key(seed, LABELS[i], name), 0, base.size, drops[i - 1]).numpy().reshape(base.shape)
         > 0
         for i in range(1, len(tensors))
     ]
@@ -132,11 +148,14 @@ def expected_more(method: str, base: Array, parents: list[Array], options: dict[
 def expected_della(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
     """As `expected`, for della: draws come from the lab, ranks and probabilities from the reference."""
     base, *parents = tensors
-    pruning = {key: options.pop(key) for key in ("density", "epsilon", "rescale")}
+    rescale = options.pop("rescale")
+    shares = zip(*(merges.each(options.pop(key), parents) for key in ("density", "epsilon")), strict=True)
     pruned = []
-    for label, theta in zip(LABELS[1:], parents, strict=False):
+    for label, theta, (density, epsilon) in zip(LABELS[1:], parents, shares, strict=False):
         draws = masks.draws(mask_key(seed, label, name), 0, base.size).numpy().astype(np.int64)
-        pruned.append(more_merges.row_pruned(theta - base, draws, **pruning))
+        pruned.append(
+            more_merges.row_pruned(theta - base, draws, density=density, epsilon=epsilon, rescale=rescale)
+        )
     return getattr(more_merges, method)(base, pruned, options.pop("weights"), **options)
 
 
@@ -197,9 +216,11 @@ def test_every_option_conforms_to_the_float64_reference(
         want = expected(method, name, arrays, dict(wanted.parameters), wanted.seed)
         terms = arrays[1:] if method in WEIGHT_SPACE else arrays
         if "drop" in options:
-            terms = [*terms, *[(theta - arrays[0]) / (1 - options["drop"]) for theta in arrays[1:]]]
+            most = max(merges.each(options["drop"], arrays[1:]))
+            terms = [*terms, *[(theta - arrays[0]) / (1 - most) for theta in arrays[1:]]]
         if "epsilon" in wanted.parameters:
-            least = float(wanted.parameters["density"]) - float(wanted.parameters["epsilon"])  # type: ignore
+            shares = [merges.each(wanted.parameters[key], arrays[1:]) for key in ("density", "epsilon")]  # type: ignore
+            least = min(density - epsilon for density, epsilon in zip(*shares, strict=True))
             terms = [*terms, *[(theta - arrays[0]) / least for theta in arrays[1:]]]
         assert_conforms(got, want, terms, dtype)
 

@@ -124,6 +124,25 @@ def test_each_tensor_is_merged_as_if_its_values_were_stated_for_all(made: Family
         assert torch.equal(found[UP[layer]], want[UP[layer]])
 
 
+def test_outside_is_the_value_of_tensors_in_no_layer(made: Family) -> None:
+    scale = [{"match": "*", "layers": [0.2, 1.0], "outside": 0.7}]
+    found = merged(made, recipe("task_arithmetic", dtype="float32", scale=scale))
+    for value, name in ((0.2, UP[0]), (0.6, UP[2]), (0.7, "lm_head.weight")):
+        same = merged(made, recipe("task_arithmetic", dtype="float32", scale=value))
+        assert torch.equal(found[name], same[name])
+
+
+def test_outside_is_part_of_the_record_and_of_the_identity() -> None:
+    rules = [{"match": "*", "layers": [[0.2, 0.4], 1.0], "outside": 0.7}]
+    wanted = recipe("task_arithmetic", weights=rules)
+    assert from_json(json.loads(json.dumps(wanted.to_json()))) == wanted
+    assert plain(wanted.parameters["weights"]) == [
+        {"match": "*", "layers": [[0.2, 0.4], [1.0, 1.0]], "outside": [0.7, 0.7]}
+    ]
+    assert str(wanted.parameters["weights"]) == "*: 0.2, 0.4 … 1, 1, outside layers 0.7, 0.7"
+    assert wanted.id != recipe("task_arithmetic", weights=[{**rules[0], "outside": 0.8}]).id
+
+
 def test_one_rule_for_everything_gives_the_bytes_of_the_plain_number(made: Family) -> None:
     plainly = merged(made, recipe("ties", dtype="float32", density=0.3))
     ruled = merged(made, recipe("ties", dtype="float32", density=[{"match": "*", "value": 0.3}]))
@@ -170,6 +189,12 @@ def test_lines_equal_a_scale_over_layers_up_to_rounding(made: Family) -> None:
         ),
         ("ties", {"density": [{"match": "*", "value": 5}]}, "density: *: expected 0 to 1, got 5"),
         ("ties", {"density": [{"match": "*", "layers": [0.1]}]}, "density: *: layers: expected two or more"),
+        ("ties", {"density": [{"match": "*", "value": 0.1, "outside": 0.1}]}, "density: expected {match, va"),
+        (
+            "ties",
+            {"density": [{"match": "*", "layers": [0.1, 0.2], "outside": 3}]},
+            "density: *: expected 0 to 1, got 3",
+        ),
         (
             "ties",
             {"density": [{"mtch": "*", "value": 1}]},

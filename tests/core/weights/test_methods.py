@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.core.weights import registry
-from stages.core.weights.method import WHOLE, Slice
+from stages.core.weights.method import WHOLE, Method, Slice
 from stages.core.weights.methods.ties import trimmed
 from stages.core.weights.plain import measure
 from stages.core.weights.statistics import kept_count
@@ -40,12 +40,7 @@ def apply(
     ones = [torch.ones_like(tensors[0])] * len(tensors) if method.mask else ()
     drawn = [some(71 + i, tensors[0].numel()).add(1).mul(32768).floor() for i in range(len(tensors))]
     whole = Slice(tensors, masks or ones, 0, drawn if method.draws else (), row or tensors[0].numel())
-    each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
-    seen = {}
-    for need in method.needed(options):
-        size = {"parents": len(tensors), "elements": tensors[0].numel()}
-        found = measure(need, options, each, **size, seen=dict(seen))
-        seen |= {need.label + key: values for key, values in found.items()}
+    seen = gathered(method, options, whole)
     coefficients = method.coefficients(options)
     if method.whole is not None:
         coefficients = {**coefficients, WHOLE: method.whole(options, "w", tensors[0].shape)}
@@ -53,6 +48,17 @@ def apply(
     merged = method.block(whole, settled, seen)
     assert isinstance(merged, Tensor), "a vector is never given whole"
     return merged
+
+
+def gathered(method: Method, options: dict[str, Any], whole: Slice) -> dict[str, tuple[float, ...]]:
+    """Every statistic that the method needs of a tensor given as one slice."""
+    each = lambda function, stride=1: iter([function(whole)])  # noqa: E731 - generic, so not annotated
+    size = {"parents": len(whole.tensors), "elements": whole.tensors[0].numel()}
+    seen: dict[str, tuple[float, ...]] = {}
+    for need in method.needed(options):
+        found = measure(need, options, each, **size, seen=dict(seen))
+        seen |= {need.label + key: values for key, values in found.items()}
+    return seen
 
 
 def numbers(*values: float) -> Tensor:
@@ -227,3 +233,44 @@ def test_a_block_function_leaves_its_tensors_alone(name: str) -> None:
 @pytest.mark.parametrize("name", MANY)
 def test_sixteen_parents_merge(name: str) -> None:
     assert apply(name, [some(place) for place in range(16)]).shape == (501,)
+
+
+def test_ties_undivided_adds_up_what_agrees() -> None:
+    """Entry 0: 0.5 * 2 + 0.25 * 4 = 2, where the mean is 2 / 0.75. Entry 1: -3 loses against 0.5 * 8 = 4."""
+    a, b = numbers(2, 8), numbers(4, -12)
+    options = {"density": 1.0, "weights": (0.5, 0.25), "divisor": "none"}
+    assert apply("ties", [a, b], **options).tolist() == [2.0, 4.0]
+    assert apply("ties", [a, b], scale=-3.0, **options).tolist() == [-6.0, -12.0]
+
+
+def test_ties_trims_each_parent_by_its_own_density() -> None:
+    """A quarter of four keeps the 4 of the first; three quarters keep 8, 6 and -5 of the second."""
+    a, b = numbers(4, 3, 2, 1), numbers(0.5, 8, 6, -5)
+    assert apply("ties", [a, b], density=(0.25, 0.75)).tolist() == [4, 8, 6, -5]
+
+
+def test_dare_without_rescaling_leaves_what_is_kept_as_it_is() -> None:
+    a, b = numbers(4, -8), numbers(2, 2)
+    masks = [numbers(1, 0), numbers(1, 1)]
+    assert apply("dare_linear", [a, b], masks, drop=0.5, rescale="none", scale=1.0).tolist() == [6, 2]
+    assert apply("dare_linear", [a, b], masks, drop=0.5, rescale="paper", scale=1.0).tolist() == [12, 4]
+
+
+def test_dare_rescales_each_parent_by_its_own_drop() -> None:
+    """Kept with 1/2 and 1/4: entry 0 is 2 * 4 + 4 * 2; elected apart, they are averaged."""
+    a, b = numbers(4, -8), numbers(2, 2)
+    masks = [numbers(1, 0), numbers(1, 1)]
+    assert apply("dare_linear", [a, b], masks, drop=(0.5, 0.75), scale=1.0).tolist() == [16, 8]
+    assert apply("dare_ties", [a, b], masks, drop=(0.5, 0.75)).tolist() == [8, 8]
+
+
+def test_della_restores_the_norm_of_each_task_vector() -> None:
+    """The draws keep the two greatest of each row of four, 7 of 10 in magnitude: a factor of 10 / 7."""
+    method = registry.get("della_linear")
+    options = registry.resolve("della_linear", {"rescale": "l1", "scale": 1.0, "epsilon": 0.3}, 2)
+    deltas = [numbers(1, -2, 3, -4), numbers(4, 3, 2, 1)]
+    whole = Slice(deltas, (), 0, [numbers(*[32768] * 4)] * 2, 4)
+    seen = gathered(method, options, whole)
+    settled, note = method.settle(method.coefficients(options), seen)
+    assert note == {"rescale": [(10 / 7).hex()] * 2}
+    assert method.block(whole, settled, seen).tolist() == pytest.approx([40 / 7, 30 / 7, 30 / 7, -40 / 7])

@@ -115,6 +115,20 @@ def test_model_stock_of_obtuse_deltas_is_the_base_and_says_so() -> None:
     assert note["branch"] == "obtuse"
 
 
+def test_model_stock_follows_the_formula_below_zero_if_asked() -> None:
+    """cos = -0.5 for two: t = 2 * -0.5 / 0.5 = -2, a share of -1 for each. At -1 there is no t."""
+    shares, note = model_stock.settle({"obtuse": "formula"}, {"dots": (1.0, -0.5, 1.0)})
+    assert (shares["shares"], float.fromhex(note["t"])) == ((-1.0, -1.0), -2.0)
+    with pytest.raises(Unmergeable, match=r"cosine is -1, where the formula has no value"):
+        model_stock.settle({"obtuse": "formula"}, {"dots": (1.0, -1.0, 1.0)})
+
+
+def test_a_late_parameter_enters_the_recipe_only_if_it_is_not_at_its_default() -> None:
+    assert registry.resolve("model_stock", {}, 2) == {}
+    assert registry.resolve("model_stock", {"obtuse": "base"}, 2) == {}
+    assert registry.resolve("model_stock", {"obtuse": "formula"}, 2) == {"obtuse": "formula"}
+
+
 def test_model_stock_counts_a_zero_delta_as_orthogonal() -> None:
     assert model_stock.settle({}, {"dots": (0.0, 0.0, 1.0)})[0]["shares"] == (0.0, 0.0)
 
@@ -177,7 +191,9 @@ def test_breadcrumbs_refuse_to_keep_and_drop_more_than_there_is() -> None:
 def pruned(delta: torch.Tensor, draw: float, row: int, **given: Any) -> list[float]:
     """della's pruning with one draw for all entries."""
     options = registry.resolve("della", given, 2)
-    return della.pruned(delta, torch.full_like(delta, draw), row, options).tolist()
+    return della.all_pruned(Slice([delta] * 2, [], 0, [torch.full_like(delta, draw)] * 2, row), options, {})[
+        0
+    ].tolist()
 
 
 def test_della_keeps_the_greater_of_a_row_with_the_greater_probability() -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from stages.core.errors import BadRequest
+from stages.core.records.recipe import Rule, Rules, plain
 from stages.core.weights.registry import BY_NAME, METHODS, get, problems, resolve
 
 CONF = Path(__file__).parents[3] / "conf" / "method"
@@ -52,7 +53,7 @@ def test_every_problem_is_told_at_once() -> None:
         "ties.weights: expected one number, or one for each of 2 parents, got 1",
         "ties.scale: expected a number, got 'big'",
         "ties.election: 'sun' is no choice. Did you mean 'sum'?",
-        "ties.divisor: 3 is no choice. Known: surviving_weights, count",
+        "ties.divisor: 3 is no choice. Known: surviving_weights, count, none",
     ]
 
 
@@ -80,6 +81,22 @@ def test_what_a_method_cannot_do_is_a_problem(
     assert found.startswith(problem)
     with pytest.raises(BadRequest):
         resolve(method, given, parents)
+
+
+def test_one_or_each_keeps_one_number_one_and_a_list_of_equals_becomes_it() -> None:
+    for given in (0.3, [0.3, 0.3], (0.3, 0.3)):
+        assert resolve("ties", {"density": given}, 2)["density"] == 0.3
+    assert resolve("ties", {"density": [0.3, 0.4]}, 2)["density"] == (0.3, 0.4)
+    assert problems("ties", {"density": [0.3, 0.4, 0.5]}, 2) == [
+        "ties.density: expected one number, or one for each of 2 parents, got 3"
+    ]
+
+
+def test_points_of_one_rule_are_spread_alike_and_resolve_to_themselves() -> None:
+    rules = [{"match": "*", "layers": [0.5, [0.2, 0.4]]}]
+    once = resolve("ties", {"density": rules}, 2)
+    assert once["density"] == Rules((Rule("*", ((0.5, 0.5), (0.2, 0.4))),))
+    assert resolve("ties", {"density": plain(once["density"])}, 2) == once
 
 
 def test_resolving_spreads_one_number_over_the_parents_and_makes_floats() -> None:

@@ -21,7 +21,7 @@ from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.kernels import ready
 from stages.core.weights.kernels.catalogue import kernel
 from stages.core.weights.kernels.loading import load
-from stages.core.weights.method import Need, Options, Statistics, number, numbers, numbers_for
+from stages.core.weights.method import Need, Options, Statistics, number, numbers, per_parent
 from stages.core.weights.numerics import LEAF, drop_count, float32_below, mask_key
 from stages.core.weights.plan import Plan
 from stages.core.weights.registry import LINES
@@ -131,7 +131,7 @@ class Fast:
         if mask is None:
             return np.empty(0, np.uint64), np.empty(0, np.uint16)
         keys = [mask_key(self._plan.recipe.seed, *parent) for parent in source.parents]
-        drops = numbers_for(source.job.options, mask, len(keys))
+        drops = per_parent(source.job.options, mask, len(keys))
         return np.array(keys, np.uint64), np.array([drop_count(drop) for drop in drops], np.uint16)
 
     def _sums(

@@ -2,7 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from stages.core.weights.method import Method, Need, Options, Parameter, Slice, Statistics, number, numbers
+from stages.core.weights.method import (
+    Method,
+    Need,
+    Options,
+    Parameter,
+    Slice,
+    Statistics,
+    number,
+    numbers,
+    per_parent,
+)
 from stages.core.weights.methods import task_arithmetic
 from stages.core.weights.methods.linear import no_zero_sum, shares, weighted_sum
 from stages.core.weights.methods.ties import trimmed
@@ -11,22 +21,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def dropped_on_top(options: Options, elements: int) -> int:
-    """How many of the greatest entries go: gamma * elements in float64, rounded down; 0 under 1/gamma."""
-    return int(number(options, "gamma") * elements)
+def _shares(options: Options) -> list[tuple[float, float]]:
+    """Density and gamma of each parent."""
+    parents = len(numbers(options, "weights"))
+    return list(
+        zip(per_parent(options, "density", parents), per_parent(options, "gamma", parents), strict=True)
+    )
 
 
-def down_to_the_last_kept(options: Options, elements: int) -> int:
-    """How many of the greatest entries are dropped or kept; at least one is kept."""
-    kept = max(1, int(number(options, "density") * elements))
-    return min(elements, dropped_on_top(options, elements) + kept)
+def dropped_on_top(options: Options, elements: int) -> list[int]:
+    """Per parent, how many of the greatest go: gamma * elements in float64, rounded down; 0 under 1/gamma."""
+    return [int(gamma * elements) for _, gamma in _shares(options)]
+
+
+def down_to_the_last_kept(options: Options, elements: int) -> list[int]:
+    """Per parent, how many of the greatest entries are dropped or kept; at least one is kept."""
+    tops = dropped_on_top(options, elements)
+    kept = [max(1, int(density * elements)) for density, _ in _shares(options)]
+    return [min(elements, top + count) for top, count in zip(tops, kept, strict=True)]
 
 
 def check(options: Options) -> list[str]:
     """Sentences if more is dropped and kept than there is, or if the weights cancel."""
-    density, gamma = number(options, "density"), number(options, "gamma")
-    if density + gamma > 1.0:
-        return [f"density: {density:g} kept and gamma {gamma:g} dropped on top are more than 1"]
+    for density, gamma in _shares(options):
+        if density + gamma > 1.0:
+            return [f"density: {density:g} kept and gamma {gamma:g} dropped on top are more than 1"]
     return no_zero_sum(options)
 
 
@@ -59,8 +78,10 @@ METHOD = Method(
     source="arXiv 2312.06795",
     space="delta",
     parameters=(
-        Parameter("density", "scalar", 0.15, "kept share of entries per tensor, below the top", high=1.0),
-        Parameter("gamma", "scalar", 0.01, "dropped share of the greatest entries per tensor", high=0.5),
+        Parameter(
+            "density", "one_or_each", 0.15, "kept share of entries per tensor, below the top", high=1.0
+        ),
+        Parameter("gamma", "one_or_each", 0.01, "dropped share of the greatest entries per tensor", high=0.5),
         *task_arithmetic.PARAMETERS,
     ),
     coefficients=coefficients,

@@ -24,8 +24,8 @@ CONSENSUS = (
         "divisor",
         "choice",
         "surviving_weights",
-        "what the agreeing sum is divided by: their weights, or how many they are",
-        choices=("surviving_weights", "count"),
+        "what the agreeing sum is divided by: their weights, how many they are, or nothing",
+        choices=("surviving_weights", "count", "none"),
     ),
 )
 
@@ -39,7 +39,8 @@ def consensus(deltas: "Sequence[Tensor]", options: Options) -> "Tensor":
     """Weighted mean, at each entry, of the deltas that have the elected sign, times `scale`.
 
     deltas: float32 [n] each, zero where trimmed; a zero entry neither agrees nor counts. A vote of zero
-    elects plus. Where nothing survives, or only weights of zero, the result is zero.
+    elects plus. Where nothing survives, or only weights of zero, the result is zero. With divisor `none`
+    their weighted sum stays as it is: parents that agree add up.
     """
     weights, ones = numbers(options, "weights"), (1.0,) * len(deltas)
     if options["election"] == "count":
@@ -49,9 +50,11 @@ def consensus(deltas: "Sequence[Tensor]", options: Options) -> "Tensor":
     direction = (votes.sign() + 0.5).sign()
     counted = weights if options["divisor"] == "surviving_weights" else ones
     agreeing = [(delta * direction).clamp(min=0.0) for delta in deltas]
-    divisor = weighted_sum([delta.sign() for delta in agreeing], counted)
-    mean = weighted_sum(agreeing, weights) / (divisor + (1.0 - divisor.sign()))
-    return mean * direction * number(options, "scale")
+    total = weighted_sum(agreeing, weights)
+    if options["divisor"] != "none":
+        divisor = weighted_sum([delta.sign() for delta in agreeing], counted)
+        total = total / (divisor + (1.0 - divisor.sign()))
+    return total * direction * number(options, "scale")
 
 
 def trimmed(delta: "Tensor", threshold: float, cut: int) -> "Tensor":
@@ -85,7 +88,7 @@ METHOD = Method(
     source="arXiv 2306.01708",
     space="delta",
     parameters=(
-        Parameter("density", "scalar", 0.2, "kept share of entries per tensor, by magnitude", high=1.0),
+        Parameter("density", "one_or_each", 0.2, "kept share of entries per tensor, by magnitude", high=1.0),
         *CONSENSUS,
     ),
     coefficients=coefficients,
