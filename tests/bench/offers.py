@@ -1,8 +1,8 @@
 """What the engine and the command take beside a recipe: the one place to change when they offer more.
 
-`KINDS` are the columns of a method, run in this order. A job says its `kind` and two folders: `kernels` lives
-through all rounds (compiled once per machine); `cache` is emptied before every cold run, and is as that run left
-it for the kinds after it.
+`KINDS` are the columns of a method, run in this order. A job says its `kind` and two folders: `kernels`
+lives through all rounds (compiled once per machine); `cache` is emptied before every cold run, and is as that
+run left it for the kinds after it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ KINDS: Mapping[str, str] = {
     "cold": "digests verified and computed, statistics computed",
     "in place": "into a live model, inputs not hashed",
 }
-"""Column -> what it means. "cached" belongs between these two once the engine keeps statistics and digests."""
+"""Column -> what it means. "cached" belongs between these two once statistics and digests are kept."""
 
 IMPORTS = ("stages.core.records.recipe", "stages.core.weights.engine", "stages.core.weights.plan")
 """What a merging process imports before its work is timed: that is its start."""
@@ -23,7 +23,7 @@ STATISTICS = ("stages.core.weights.engine", "gather")
 
 
 def engine_keywords(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of engine.execute and engine.merge_into. job: as engine.jobs makes them, for one run."""
+    """Keywords of engine.execute and engine.merge_into. job: as Bench.run makes it."""
     return {"threads": job["threads"]}
 
 
