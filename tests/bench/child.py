@@ -32,7 +32,10 @@ def merge(job: dict[str, Any]) -> dict[str, str]:
 
     planned, sources = _planned(job)
     output = Path(job["output"])
-    done = engine.execute(planned, sources, job["manifests"], output, **offers.engine_keywords(job))
+    offer = offers.Offer(job, planned)
+    done = engine.execute(planned, sources, job["manifests"], output, **offer.keywords)
+    if job["kind"] == "cold":
+        offer.keep()
     return dict(done.files)
 
 
@@ -45,8 +48,9 @@ def in_place(job: dict[str, Any]) -> dict[str, str]:
 
     planned, sources = _planned(job)
     live = {one.name: torch.zeros(one.shape, dtype=getattr(torch, one.dtype)) for one in planned.jobs}
+    offer = offers.Offer(job, planned)
     _start(job)
-    engine.merge_into(planned, sources, live, **offers.engine_keywords(job))
+    engine.merge_into(planned, sources, live, **offer.keywords)
     _stop(job)
     digest = hashlib.sha256(planned.texts[FILE])
     for one in planned.jobs:

@@ -72,6 +72,6 @@ def watch(*, merging: bool) -> Parts:
     if merging:
         from tests.bench.offers import STATISTICS as PLACE
 
-        module = importlib.import_module(PLACE[0])
-        setattr(module, PLACE[1], parts.counted(STATISTICS, getattr(module, PLACE[1])))
+        owner = getattr(importlib.import_module(PLACE[0]), PLACE[1])
+        setattr(owner, PLACE[2], parts.counted(STATISTICS, getattr(owner, PLACE[2])))
     return parts

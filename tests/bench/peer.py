@@ -132,14 +132,10 @@ def theirs(method: str, place: Path, environment: Path) -> Run:
 
 def _ours(method: str, place: Path, kernels: Path, *, fresh: bool) -> Run:
     """One run of `mergelab merge`; fresh: with nothing known of the parents from an earlier run."""
-    cache = place / "command-cache"
     if fresh:
-        shutil.rmtree(cache, ignore_errors=True)
-    cache.mkdir(exist_ok=True)
+        shutil.rmtree(offers.command_memory(kernels), ignore_errors=True)
     words = [sys.executable, "-m", "stages.cli", "merge", str(place / f"{method}.yml"), "--unreviewed"]
-    return _whole(
-        [*words, *offers.command_words(), "--out"], place, offers.command_environment(kernels, cache)
-    )
+    return _whole([*words, "--out"], place, offers.command_environment(kernels))
 
 
 def _whole(words: Sequence[str], place: Path, variables: Mapping[str, str]) -> Run:
