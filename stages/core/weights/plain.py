@@ -31,6 +31,11 @@ class Plain:
         """Whether no element of a row is a NaN or an infinity."""
         return arithmetic.finite(torch.from_numpy(row).view(getattr(torch, dtype)))
 
+    def refuses(self, source: Source) -> bool:
+        """Never: what is not finite may be trimmed away."""
+        del source
+        return False
+
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic, by passes over slices."""
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from stages.core.records.canonical import Json
-from stages.core.weights.backend import Block, Bytes, Source, overflow
+from stages.core.weights.backend import Block, Bytes, Source, not_finite, overflow
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.kernels import ready
 from stages.core.weights.kernels.catalogue import kernel
@@ -57,6 +57,12 @@ class Fast:
         )
         return found == 1
 
+    def refuses(self, source: Source) -> bool:
+        """For a weighted sum: any number times what is not finite is not finite either."""
+        method = self._plan.method
+        measured = method.needed(source.job.options)  # statistics would have to be finite before
+        return self._takes(source) and method.kernel == "combine" and not measured
+
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic of one tensor, by kernels where there are any."""
         if not self._takes(source) or need.statistic not in ready.MEASURING or need.of is not None:
@@ -92,8 +98,16 @@ class Fast:
             votes = _Votes(settled, seen, len(source.parents))
             wrong = run(*head, *masks, *votes.arguments(), *tail)
         if wrong:
-            raise overflow(source.job.dtype)
+            self._refuse(source, block)
         return out, None
+
+    def _refuse(self, source: Source, block: Block) -> NoReturn:
+        """Raise Unmergeable for a result that is not finite: for the input that was not, or an overflow."""
+        rows = zip(source.job.reads, block.rows, source.dtypes, strict=True)
+        for (place, _), row, dtype in rows:
+            if not self.finite(row, dtype):
+                raise not_finite(self._plan.inputs[place].role)
+        raise overflow(source.job.dtype)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -273,9 +287,10 @@ class _Votes:
         self.weights = _floats(numbers(settled, "weights"))
         ones = np.ones(parents, np.float32)
         self.factors = _floats(numbers(settled, "factors")) if "factors" in settled else NONE
-        self.bounds, self.cuts = NONE, np.empty(0, np.int64)
+        self.bounds, self.cuts = NONE.view(np.uint32), np.empty(0, np.int64)
         if "threshold" in seen:
-            self.bounds = np.array([(t, float32_below(t)) for t in seen["threshold"]], np.float32)
+            bounds = np.array([(t, float32_below(t)) for t in seen["threshold"]], np.float32)
+            self.bounds = bounds.view(np.uint32)
             self.cuts = np.array(seen["cut"], np.int64)
         self.votes_by = self.weights if settled["election"] == "sum_weighted" else ones
         self.counts_by = self.weights if settled["divisor"] == "surviving_weights" else ones
