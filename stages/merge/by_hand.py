@@ -36,7 +36,7 @@ from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import hand_card, hand_family, recipe_file
-from stages.merge.build import BUILT, Parent, Workshop, build, environment
+from stages.merge.build import BUILT, Parent, Workshop, build, environment, prepare
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
 
@@ -128,6 +128,7 @@ def run(
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
     if dry_run:
         return survey(read, out, unreviewed=unreviewed)
+    prepare([survey(read, out, unreviewed=unreviewed).plan])
     with narrate("percent merged") as report:
         memory = Memory() if fresh else Memory(cache_folder() / "memory")
         return merge(read, out, unreviewed=unreviewed, memory=memory, report=report)
