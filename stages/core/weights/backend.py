@@ -84,10 +84,12 @@ class Backend(Protocol):
         """
         ...
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
+    def merge(
+        self, source: Source, block: Block, settled: Options, seen: Statistics, into: Bytes | None = None
+    ) -> tuple[Bytes, Json]:
         """The block of the result in the job's output type, and a note of a tensor given whole, else None.
 
-        Raises Unmergeable on overflow.
+        into: memory of exactly its size, in which it may be put. Raises Unmergeable on overflow.
         """
         ...
 

@@ -103,10 +103,11 @@ def merge_into(
     """
     targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
     with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
-        for piece in run.pieces():
+        for piece in run.pieces(targets):
             if piece.job.name in targets:
-                first = piece.start * ITEMSIZE[piece.job.dtype]
-                targets[piece.job.name][first : first + len(piece.data)] = piece.data
+                place = _part(targets[piece.job.name], piece.job, piece.start, len(piece.data))
+                if place.ctypes.data != piece.data.ctypes.data:  # unless it was put there right away
+                    place[:] = piece.data
         run.inputs.finish()
         return run.notes
 
@@ -162,18 +163,18 @@ class _Run:
     known: Known
     notes: dict[str, Json]
 
-    def pieces(self) -> Iterator[Piece]:
-        """Every block of the output, in order."""
+    def pieces(self, targets: Mapping[str, Bytes] | None = None) -> Iterator[Piece]:
+        """Every block of the output, in order. targets: memory of tensors, in which blocks may be put."""
         for job in self.plan.jobs:
             try:
                 if job.action == "copy":
                     yield from self._copied(job)
                 elif job.elements:
-                    yield from self._merged(job)
+                    yield from self._merged(job, (targets or {}).get(job.name))
             except Unmergeable as problem:
                 raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
 
-    def _merged(self, job: Job) -> Iterator[Piece]:
+    def _merged(self, job: Job, target: Bytes | None) -> Iterator[Piece]:
         tensor = _Tensor(self, job)
         seen = self.known.gather(tensor, self.backend)
         settled, note = self.plan.method.settle(job.coefficients, seen)
@@ -181,7 +182,9 @@ class _Run:
             self.notes[job.name] = note
 
         def piece(block: Block) -> Piece:
-            data, note = self.backend.merge(tensor, block, settled, seen)
+            size = len(block.rows[0]) // ITEMSIZE[tensor.dtypes[0]] * ITEMSIZE[job.dtype]
+            into = None if target is None else _part(target, job, block.start, size)
+            data, note = self.backend.merge(tensor, block, settled, seen, into)
             if note is not None:
                 self.notes[job.name] = note
             return Piece(job, block.start, data)
@@ -289,6 +292,12 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, 1 << 28)
         mallopt(M_MMAP_THRESHOLD, 1 << 25)
+
+
+def _part(memory: Bytes, job: Job, start: int, size: int) -> Bytes:
+    """The `size` bytes of a tensor's memory from its element `start` on."""
+    first = start * ITEMSIZE[job.dtype]
+    return memory[first : first + size]
 
 
 def _target(job: Job, tensor: "Tensor") -> Bytes:

@@ -45,8 +45,11 @@ class Plain:
         parents, elements = len(source.parents), source.job.elements
         return measure(need, source.job.options, each, parents=parents, elements=elements, seen=seen)
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
+    def merge(
+        self, source: Source, block: Block, settled: Options, seen: Statistics, into: Bytes | None = None
+    ) -> tuple[Bytes, Json]:
         """The method's block function, on top of the base for a delta method, rounded once; and its note."""
+        del into
         given, base = widened(source, block)
         merged, note = source.plan.method.block(given, settled, seen), None
         if isinstance(merged, tuple):  # of a tensor given whole: with a note on what was found in it

@@ -77,12 +77,14 @@ class Fast:
         bounds = kept_magnitudes(_Counted(self, source), wanted, source.job.elements)
         return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
-        """The block of the result. Raises Unmergeable on overflow."""
+    def merge(
+        self, source: Source, block: Block, settled: Options, seen: Statistics, into: Bytes | None = None
+    ) -> tuple[Bytes, Json]:
+        """The block of the result, in `into` if it is given. Raises Unmergeable on overflow."""
         if not self._takes(source) or self._plan.method.kernel is None:
             return self._plain.merge(source, block, settled, seen)
         raw, count = together(block), block_elements(source, block)
-        out = np.empty(count * ITEMSIZE[source.job.dtype], np.uint8)
+        out = np.empty(count * ITEMSIZE[source.job.dtype], np.uint8) if into is None else into
         keys, least = self._keys(source)
         factor = source.job.coefficients.get(LINES)
         factor = factor if isinstance(factor, float) else 1.0
