@@ -32,6 +32,7 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.core.weights import plan as plans
 from stages.core.weights import registry
+from stages.core.weights.fitting import FLOATS
 from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
@@ -209,7 +210,7 @@ def _recipe(read: RecipeFile, family: Sequence[Parent]) -> Recipe:
 def _dtype(folder: Path) -> str:
     """The one floating type of a checkpoint. Raises BadRequest if it holds several: somebody must choose."""
     held = [spec.dtype for spec in Checkpoint(folder).tensors.values()]
-    floats = sorted(dict.fromkeys(name for name in held if name in plans.FLOATS))
+    floats = sorted(dict.fromkeys(name for name in held if name in FLOATS))
     if len(floats) != 1:
         found = ", ".join(floats) or "no type that can be merged"
         raise BadRequest([f"output_dtype: missing, and {folder.name} holds {found}. State it in the recipe"])
