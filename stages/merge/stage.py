@@ -18,7 +18,7 @@ from stages.core.records.recipe import Recipe, plain
 from stages.core.sandbox import launch, levels
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
-from stages.merge.build import BUILT, Parent, Workshop, build, described
+from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, described
 from stages.merge.propose import Family, propose, search_record
 from stages.merge.space import Space, space
 from stages.merge.store import Store, place
@@ -132,7 +132,7 @@ def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> L
         artifact=manifests.load(folder),
         materials=[_material(parent) for parent in used.values()],
         proposal=one.proposal,
-        arithmetic={"plan": built["plan"], "notes": built["notes"]},
+        arithmetic=arithmetic(built),
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),

@@ -16,7 +16,7 @@ from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
-from stages.core.weights import depth, fitting, header, registry, routes, spectra
+from stages.core.weights import budget, depth, fitting, header, registry, routes, spectra
 from stages.core.weights.fitting import FLOATS
 from stages.core.weights.method import WHOLE, Method, Options
 from stages.core.weights.numerics import BLOCK, NUMERICS, float32
@@ -97,9 +97,10 @@ class Plan:
     def bytes_read(self) -> int:
         """Bytes read at most: every input file once, and each tensor too large to hold once more per pass.
 
-        A tensor that goes into several output tensors is read once for each.
+        A tensor that goes into several output tensors is read once for each. A budget bounds what is read of
+        the parents; what the indexes take, where they are not known, is budget.index_bytes.
         """
-        once = sum(file.bytes for given in self.inputs for file in given.files.values())
+        once = budget.input_bytes(self)
         again = sum(self._tensor_bytes(job) for job in self.jobs if self.rereads(job))
         shared = sum((uses - 1) * self._bytes_of(source) for source, uses in self._uses.items())
         return once + PASSES * again + shared
@@ -130,6 +131,12 @@ class Plan:
         single = 4 * job.elements
         work = max(spectra.workspace_bytes((rows, columns)), single * parents)
         return self._tensor_bytes(job) + single * (parents + 1) + work
+
+    @property
+    def read_bytes(self) -> int | None:
+        """The budget for the parents' tensors; None reads all."""
+        value = self.recipe.parameters.get(registry.READ_BYTES)
+        return value if isinstance(value, int) else None
 
     @property
     def needed(self) -> bool:
@@ -192,6 +199,7 @@ class Plan:
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "peak_bytes": self.peak_bytes,
+            **({} if self.read_bytes is None else {"budget": budget.describe(self)}),
             "files": dict(self.files),
             "inputs": [
                 {
@@ -229,7 +237,8 @@ def plan(
     14336 x 4096, the greatest in the layers of a model with 8e9 parameters, of up to 12 parents in bfloat16
     or 9 in float32. It is no part of a plan's digest.
     Raises BadRequest for a recipe that this version cannot honour, BadCheckpoint for malformed files, and
-    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type.
+    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type, or
+    for a byte budget that cannot be kept (budget.check).
     """
     method = _checked(recipe, sources)
     inputs = _inputs(recipe, method, sources)
@@ -252,6 +261,7 @@ def plan(
         sizes[job.file] = max(sizes[job.file], job.end)
     planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots)
     _small_enough(planned, memory_bytes)
+    budget.check(planned)
     return planned
 
 
@@ -305,7 +315,7 @@ def _coefficients(
     that the method cannot use together.
     """
     lines = recipe.parameters.get(registry.LINES)
-    apart = (registry.LINES, *method.routing)
+    apart = (registry.LINES, registry.READ_BYTES, *method.routing)
     given = {name: value for name, value in recipe.parameters.items() if name not in apart}
     known: dict[str, Options] = {}
     found: dict[str, tuple[Options, Options]] = {}
