@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stages.core.errors import LabError, Unmergeable
-from stages.core.records.canonical import Json, hex_float
+from stages.core.records.canonical import Json, from_hex, hex_float
 from stages.core.weights import regions
 from stages.core.weights.numerics import REGION
 from stages.core.weights.reader import TensorSpec
@@ -94,6 +94,14 @@ class _Region:
     order: tuple[int, int, int]
 
 
+def told(record: Json) -> str:
+    """What was left unread, for a card: from what `Choice.to_json` made."""
+    return (
+        f"{record['regions_skipped']} of {record['regions']} regions of the parents; at most "
+        f"{from_hex(record['bound']):.4g} in L2 from the merge that reads everything, before rounding"
+    )
+
+
 def check(plan: "Plan") -> None:
     """Raises Unmergeable for types that differ between base and parents, and for a budget under the least."""
     if plan.read_bytes is None:
@@ -140,7 +148,7 @@ def foretold(plan: "Plan", choice: Choice | None) -> list[str]:
     held = held_bytes(plan)
     return [
         f"  budget  reads at most {min(plan.read_bytes, held)} of {held} bytes of the parents; what it",
-        f"          skips is known when they are indexed, once: that reads up to {index_bytes(plan)} bytes first",
+        f"          skips is known when they are indexed: once, and up to {index_bytes(plan)} bytes are read",
     ]
 
 
