@@ -144,14 +144,12 @@ def build(
     built = manifests.describe(draft)
     _same_files(outcome.result["files"], built)
     write_json(draft / manifests.NAME, built.to_json())
-    found = {"notes": outcome.result["notes"], "isolation": outcome.isolation}
-    run = {**outcome.run, "backend": outcome.result["backend"]}
-    if plan.read_bytes is not None:
-        found["budget"] = outcome.result["budget"]
-        run["indexes_made"] = list(indexed.made)
+    told = ("notes",) if plan.read_bytes is None else ("notes", "budget")
+    found = {key: outcome.result[key] for key in told} | {"isolation": outcome.isolation}
     write_json(draft / BUILT, described(recipe, workshop) | found)
     remembered = sorted(f"{digest}/{name}" for digest, names in stamps.items() for name in names)
-    return {**run, "digests_remembered": remembered}
+    run = {**outcome.run, "backend": outcome.result["backend"], "digests_remembered": remembered}
+    return run if plan.read_bytes is None else {**run, "indexes_made": list(indexed.made)}
 
 
 def arithmetic(built: Json) -> dict[str, Json]:

@@ -110,7 +110,7 @@ def test_a_dry_run_says_what_a_known_index_will_skip_or_that_it_is_made_first(
     memory = Memory(tmp_path / "memory")
     before = by_hand.survey(read, tmp_path / "out", unreviewed=False, memory=memory)
     assert f"budget  reads at most {SOME} of {HELD} bytes of the parents" in before.text()
-    assert "known when they are indexed: once" in before.text()
+    assert "index   not known here for all parents: made first, by reading" in before.text()
     assert "budget" not in before.to_json()
     assert before.to_json()["plan"]["budget"]["read_bytes"] == SOME
     budgeted(family, tmp_path / "made", memory)

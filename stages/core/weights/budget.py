@@ -147,8 +147,8 @@ def foretold(plan: "Plan", choice: Choice | None) -> list[str]:
         return [f"  budget  {choice.text()}"]
     held = held_bytes(plan)
     return [
-        f"  budget  reads at most {min(plan.read_bytes, held)} of {held} bytes of the parents; what it",
-        f"          skips is known when they are indexed: once, and up to {index_bytes(plan)} bytes are read",
+        f"  budget  reads at most {min(plan.read_bytes, held)} of {held} bytes of the parents",
+        f"  index   not known here for all parents: made first, by reading up to {index_bytes(plan)} bytes",
     ]
 
 
