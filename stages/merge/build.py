@@ -4,13 +4,15 @@ Used by the stage, by `verify` and by `rebuild`: there is one way to make a cand
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version_tuple
 
 from stages.core.errors import BadCheckpoint, LabError
+from stages.core.progress import Report, narrate
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import sha256_bytes, sha256_file
@@ -97,6 +99,18 @@ def environment(constraints: Path) -> Json:
         "python": ".".join(python_version_tuple()[:2]),
         "torch": version("torch").split("+")[0],
     }
+
+
+def prepare(planned: Iterable[Plan]) -> None:
+    """Compile the kernels that plans need and this machine lacks, with progress: seconds each, once."""
+    for plan in planned:
+        if ready.missing(plan):
+            with narrate("kernel compiled for this machine") as report:
+                ready.ensure(plan, partial(_tell, report))
+
+
+def _tell(report: Report, done: int, total: int) -> None:
+    report(done, 0, total)
 
 
 def build(

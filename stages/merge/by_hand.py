@@ -37,7 +37,7 @@ from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import hand_card, hand_family, indexing, recipe_file
-from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, environment
+from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, environment, prepare
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
 
@@ -136,6 +136,7 @@ def run(
     memory = Memory() if fresh else Memory(cache_folder() / "memory")
     if dry_run:
         return survey(read, out, unreviewed=unreviewed, memory=memory)
+    prepare([survey(read, out, unreviewed=unreviewed).plan])
     with narrate("percent merged") as report:
         return merge(read, out, unreviewed=unreviewed, memory=memory, report=report)
 

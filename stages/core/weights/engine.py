@@ -18,7 +18,7 @@ import numpy as np
 
 from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
-from stages.core.weights.backend import Backend, Block, Bytes, T
+from stages.core.weights.backend import Backend, Block, Bytes, T, not_finite
 from stages.core.weights.budget import Choice
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.inputs import Inputs, Manifests
@@ -241,10 +241,10 @@ class _Tensor:
         self.parents = plan.parents_of(job)
         self.row = (job.shape or (1,))[-1] if plan.method.rows else 1
         self._inputs, self._crew, self._backend = run.inputs, run.crew, run.backend
-        self._again = plan.rereads(job)
-        self._held: list[Block] | None = None
-        if plan.needed and not self._again:
-            self._held = list(self._read_all())
+        self._refused = run.backend.refuses(self)
+        measured = plan.needed and not run.known.knows(plan, job)
+        self._again = measured and plan.rereads(job)
+        self._held = list(self._read_all()) if measured and not self._again else None
 
     def each(self, function: Callable[[Block], T]) -> Iterator[T]:
         """One pass: function of every block."""
@@ -268,11 +268,8 @@ class _Tensor:
         rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
         for (place, name), row, dtype in zip(self.job.reads, rows, self.dtypes, strict=True):
             self._inputs.read(place, name, start, into=row, again=self._again, instead=rows[0])
-            if not self._backend.finite(row, dtype):
-                role = self.plan.inputs[place].role
-                raise Unmergeable(
-                    f"{role} holds a NaN or an infinity. Repair that checkpoint or leave it out"
-                )
+            if not self._refused and not self._backend.finite(row, dtype):
+                raise not_finite(self.plan.inputs[place].role)
         return Block(start, rows, together)
 
 

@@ -31,6 +31,11 @@ class Plain:
         """Whether no element of a row is a NaN or an infinity."""
         return arithmetic.finite(torch.from_numpy(row).view(getattr(torch, dtype)))
 
+    def refuses(self, source: Source) -> bool:
+        """Never: what is not finite may be trimmed away."""
+        del source
+        return False
+
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic, by passes over slices."""
 
@@ -98,7 +103,7 @@ def measure(
     if need.of is not None:
         each = _view(need.of, options, seen, each)
     if need.statistic == "kept_magnitude":
-        bounds = kept_magnitudes(Slices(each), keeps(need, options, parents, elements))
+        bounds = kept_magnitudes(Slices(each), keeps(need, options, parents, elements), elements)
         return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
     if need.statistic == "masked_l1":
         sums = _sums(each, _masked_l1)

@@ -11,13 +11,15 @@ l1, squares: `l1` or `squares` per parent, sums of |x| or of x^2.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from stages.core.errors import LabError
-from stages.core.weights.backend import Backend, Source
 from stages.core.weights.method import Need, Options, Statistics, per_parent
 from stages.core.weights.numerics import NUMERICS, drop_count
 from stages.core.weights.plan import Job, Plan
+
+if TYPE_CHECKING:  # their module imports numpy, which a process that only asks for names can do without
+    from stages.core.weights.backend import Backend, Source
 
 Facts: TypeAlias = Mapping[str, Mapping[str, Sequence[float]]]  # subject -> tensor and argument -> values
 
@@ -32,26 +34,30 @@ class Known:
     given: Facts = field(default_factory=dict)
     found: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
 
-    def gather(self, source: Source, backend: Backend) -> Statistics:
+    def gather(self, source: "Source", backend: "Backend") -> Statistics:
         """The values of every statistic that the method needs of one tensor, in the order of its needs."""
         seen: dict[str, tuple[float, ...]] = {}
         for need in source.plan.method.needed(source.job.options):
-            values = self._recall(need, source)
+            values = self._recall(need, source.plan, source.job)
             if values is None:
                 values = backend.measure(need, source, dict(seen))
                 self._keep(need, source, values)
             seen.update({need.label + name: found for name, found in values.items()})
         return seen
 
-    def _recall(self, need: Need, source: Source) -> Statistics | None:
-        entries = _entries(need, source.plan, source.job)
+    def knows(self, plan: Plan, job: Job) -> bool:
+        """Whether nothing has to be measured of that tensor."""
+        return all(self._recall(need, plan, job) is not None for need in plan.method.needed(job.options))
+
+    def _recall(self, need: Need, plan: Plan, job: Job) -> Statistics | None:
+        entries = _entries(need, plan, job)
         rows = [self.given.get(subject, {}).get(entry) for subject, entry in entries]
         known = [tuple(row) for row in rows if row is not None]
         if not known or len(known) < len(rows):
             return None
         return {"dots": known[0]} if need.statistic == "dots" else _by_name(need, known)
 
-    def _keep(self, need: Need, source: Source, values: Statistics) -> None:
+    def _keep(self, need: Need, source: "Source", values: Statistics) -> None:
         rows = [values["dots"]] if need.statistic == "dots" else list(zip(*values.values(), strict=True))
         entries = _entries(need, source.plan, source.job)
         for (subject, entry), row in zip(entries, rows, strict=need.of is None):

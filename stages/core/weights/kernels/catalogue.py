@@ -12,11 +12,13 @@ from typing import Any
 ARGUMENTS: Mapping[str, str] = {
     "combine": "in* i64 i64 i64 out* i64 u64* i64 u16* f32* f32 f32* u64*",
     "consensus": (
-        "in* i64 i64 out* i64 u64* i64 u16* f32* i64 f32* i64* i64 f32* i64 f32* i64 f32* f32 f32 f32* u64*"
+        "in* i64 i64 out* i64 u64* i64 u16* f32* i64 u32* i64* i64 f32* i64 f32* i64 f32* f32 f32 f32* u64*"
     ),
     "finite": "in* i64",
     "dots": "in* i64 i64 i64 f64* f32* f64*",
     "masked_l1": "in* i64 i64 i64 u64* u16* f64* f32* f64* u64*",
+    "sample": "in* in* i64 i32* f32*",
+    "tally": "in* in* i64 u32* i64 i64* f32*",
     "count_high": "in* in* i64 i64* f32*",
     "count_low": "in* in* i64 u32 i64* f32*",
     "collect": "in* in* i64 u32 u32 i64* i32* i64* f32*",
