@@ -20,7 +20,7 @@ from stages.core.sandbox import launch, levels
 from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
-from stages.merge.build import BUILT, Parent, Workshop, build, described, prepare
+from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, described, prepare
 from stages.merge.propose import Family, propose, search_record
 from stages.merge.space import Space, space
 from stages.merge.store import Store, place
@@ -144,7 +144,7 @@ def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> L
         artifact=manifests.load(folder),
         materials=[_material(parent) for parent in used.values()],
         proposal=one.proposal,
-        arithmetic={"plan": built["plan"], "notes": built["notes"]},
+        arithmetic=arithmetic(built),
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),

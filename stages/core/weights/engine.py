@@ -19,6 +19,7 @@ import numpy as np
 from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
 from stages.core.weights.backend import Backend, Block, Bytes, T, not_finite
+from stages.core.weights.budget import Choice
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.inputs import Inputs, Manifests
 from stages.core.weights.numerics import BLOCK
@@ -62,17 +63,19 @@ def execute(
     backend: Backend | None = None,
     known: Known | None = None,
     stamps: Manifests | None = None,
+    choice: Choice | None = None,
     on_progress: Progress | None = None,
 ) -> Merged:
     """Merge into the files that `writer.preallocate` made in `output`, and return their digests.
 
     manifests: digest -> file -> sha256 of every file read. backend: torch without one. known: statistics of
     earlier merges; what this one had to measure is added to it. stamps: digest -> file -> stamp of files that
-    are known to have their digest (records/seen.py). on_progress: bytes merged so far, and in all.
+    are known to have their digest (records/seen.py). choice: what a recipe with read_bytes reads
+    (budget.choose). on_progress: bytes merged so far, and in all.
     Raises BadCheckpoint if an input is not what its manifest says (the output then has no header: it does
     not load), Unmergeable where the arithmetic has no answer.
     """
-    how = _How(threads, block_elements, backend, known, stamps)
+    how = _How(threads, block_elements, backend, known, stamps, choice)
     with _run(plan, sources, manifests, how) as run, Writer(plan, output, run.crew.output) as writer:
         total, done = sum(job.end - job.start for job in plan.jobs), 0
         for piece in run.pieces():
@@ -94,15 +97,16 @@ def merge_into(
     block_elements: int = BLOCK,
     backend: Backend | None = None,
     known: Known | None = None,
+    choice: Choice | None = None,
 ) -> Mapping[str, Json]:
     """Write the merged tensors over those in `state`, without a file; returns the notes.
 
     state: name -> contiguous CPU tensor of the planned shape and dtype. Names that it lacks are passed over
     (tied weights are one tensor under two names). Without manifests the inputs are not hashed: they must have
-    been before. backend, known: as for `execute`. Raises LabError if a tensor of `state` does not fit.
+    been before. The rest: as for `execute`. Raises LabError if a tensor of `state` does not fit.
     """
     targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
-    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
+    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known, None, choice)) as run:
         for piece in run.pieces(targets):
             if piece.job.name in targets:
                 place = _part(targets[piece.job.name], piece.job, piece.start, len(piece.data))
@@ -121,6 +125,7 @@ def stream(
     block_elements: int = BLOCK,
     backend: Backend | None = None,
     known: Known | None = None,
+    choice: Choice | None = None,
 ) -> "Iterator[tuple[str, Tensor]]":
     """Yield (name, merged tensor) in output order, one whole tensor in memory at a time.
 
@@ -128,7 +133,7 @@ def stream(
     """
     import torch
 
-    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
+    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known, None, choice)) as run:
         pieces = run.pieces()
         for job in plan.jobs:
             whole = torch.empty(job.shape, dtype=getattr(torch, job.dtype))
@@ -143,13 +148,14 @@ def stream(
 
 @dataclass(frozen=True)
 class _How:
-    """What decides no byte: as `execute` takes it."""
+    """What decides no byte that recipe and parents do not: as `execute` takes it."""
 
     threads: int
     block_elements: int
     backend: Backend | None
     known: Known | None
     stamps: Manifests | None = None
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,8 @@ class _Run:
 @contextmanager
 def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, how: _How) -> Iterator[_Run]:
     """The open inputs of one merge, and the threads that work on it."""
+    if plan.read_bytes != (how.choice.limit if how.choice else None):
+        raise LabError(f"read_bytes is {plan.read_bytes}: hand over what budget.choose made of this plan")
     backend = how.backend
     if backend is None:
         from stages.core.weights.plain import Plain
@@ -214,7 +222,13 @@ def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, h
         backend.quiet(),
         Threads(how.threads, len(plan.inputs), backend.start) as crew,
         Inputs(
-            plan, sources, manifests, block_elements=how.block_elements, crew=crew, stamps=how.stamps
+            plan,
+            sources,
+            manifests,
+            block_elements=how.block_elements,
+            crew=crew,
+            stamps=how.stamps,
+            choice=how.choice,
         ) as inputs,
     ):
         yield _Run(plan, inputs, crew, backend, how.known or Known(), {})
@@ -256,7 +270,7 @@ class _Tensor:
             together = np.empty((len(sizes), sizes[0]), np.uint8)
         rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
         for (place, name), row, dtype in zip(self.job.reads, rows, self.dtypes, strict=True):
-            self._inputs.read(place, name, start, into=row, again=self._again)
+            self._inputs.read(place, name, start, into=row, again=self._again, instead=rows[0])
             if not self._refused and not self._backend.finite(row, dtype):
                 raise not_finite(self.plan.inputs[place].role)
         return Block(start, rows, together)

@@ -10,23 +10,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
-from stages.core.weights import depth, header, registry, routes, spectra
+from stages.core.weights import budget, depth, fitting, header, registry, routes, spectra
+from stages.core.weights.fitting import FLOATS
 from stages.core.weights.method import WHOLE, Method, Options
 from stages.core.weights.numerics import BLOCK, NUMERICS, float32
 from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
 
 SCHEMA = "mergelab/plan/1"
-FLOATS = ("float32", "bfloat16", "float16")
 SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
 HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
 PASSES = 3  # over a tensor for its statistics, at most
-ROW_ELEMENTS = 1 << 20  # longest last dimension for methods that rank rows: a row is held and sorted whole
 WHOLE_BYTES = 7 << 30  # for one tensor given whole: what an 8 GiB worker has beside torch and its blocks
 ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their slack: measured 220 to 250
 
@@ -98,9 +97,10 @@ class Plan:
     def bytes_read(self) -> int:
         """Bytes read at most: every input file once, and each tensor too large to hold once more per pass.
 
-        A tensor that goes into several output tensors is read once for each.
+        A tensor that goes into several output tensors is read once for each. A budget bounds what is read of
+        the parents; what the indexes take, where they are not known, is budget.index_bytes.
         """
-        once = sum(file.bytes for given in self.inputs for file in given.files.values())
+        once = budget.input_bytes(self)
         again = sum(self._tensor_bytes(job) for job in self.jobs if self.rereads(job))
         shared = sum((uses - 1) * self._bytes_of(source) for source, uses in self._uses.items())
         return once + PASSES * again + shared
@@ -131,6 +131,12 @@ class Plan:
         single = 4 * job.elements
         work = max(spectra.workspace_bytes((rows, columns)), single * parents)
         return self._tensor_bytes(job) + single * (parents + 1) + work
+
+    @property
+    def read_bytes(self) -> int | None:
+        """The budget for the parents' tensors; None reads all."""
+        value = self.recipe.parameters.get(registry.READ_BYTES)
+        return value if isinstance(value, int) else None
 
     @property
     def needed(self) -> bool:
@@ -193,6 +199,7 @@ class Plan:
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "peak_bytes": self.peak_bytes,
+            **({} if self.read_bytes is None else {"budget": budget.describe(self)}),
             "files": dict(self.files),
             "inputs": [
                 {
@@ -230,13 +237,14 @@ def plan(
     14336 x 4096, the greatest in the layers of a model with 8e9 parameters, of up to 12 parents in bfloat16
     or 9 in float32. It is no part of a plan's digest.
     Raises BadRequest for a recipe that this version cannot honour, BadCheckpoint for malformed files, and
-    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type.
+    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type, or
+    for a byte budget that cannot be kept (budget.check).
     """
     method = _checked(recipe, sources)
     inputs = _inputs(recipe, method, sources)
     reads, slots = _reads(recipe, method, inputs)
     if method.rows:
-        _rankable(inputs[0])
+        fitting.rankable(inputs[0])
     first = 1 if method.space == "delta" else 0  # of what a tensor is made of: its first parent
     made = {name: inputs[of[first][0]].tensors[of[first][1]] for name, of in reads.items()}
     outputs = [
@@ -253,6 +261,7 @@ def plan(
         sizes[job.file] = max(sizes[job.file], job.end)
     planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots)
     _small_enough(planned, memory_bytes)
+    budget.check(planned)
     return planned
 
 
@@ -306,7 +315,7 @@ def _coefficients(
     that the method cannot use together.
     """
     lines = recipe.parameters.get(registry.LINES)
-    apart = (registry.LINES, *method.routing)
+    apart = (registry.LINES, registry.READ_BYTES, *method.routing)
     given = {name: value for name, value in recipe.parameters.items() if name not in apart}
     known: dict[str, Options] = {}
     found: dict[str, tuple[Options, Options]] = {}
@@ -347,64 +356,20 @@ def _reads(
     Raises Unmergeable with the full list of what does not fit, BadRequest for a route that leads nowhere.
     """
     if method.route == "every_parent":
-        _compatible(inputs)
+        fitting.compatible(inputs)
         names = inputs[-len(recipe.parents)].tensors
         return {name: tuple((place, name) for place in range(len(inputs))) for name in names}, ()
     parents = [given.tensors for given in inputs]
     follow = routes.one_parent if method.route == "one_parent" else routes.along_path
     routed = follow(recipe.parameters, parents)
     wrong = [
-        _no_type(f"{name} of {inputs[place].role}", [spec.dtype])
+        fitting.no_type(f"{name} of {inputs[place].role}", [spec.dtype])
         for place, name in dict.fromkeys(routed.sources.values())
-        if _foreign(spec := parents[place][name])
+        if fitting.foreign(spec := parents[place][name])
     ]
     if wrong:
-        _refuse(wrong)
+        fitting.refuse(wrong)
     return {name: (source,) for name, source in routed.sources.items()}, routed.slots
-
-
-def _foreign(spec: TensorSpec) -> bool:
-    """Whether a tensor holds floating numbers of a type that cannot be merged."""
-    return spec.dtype.startswith("float") and spec.dtype not in FLOATS
-
-
-def _no_type(where: str, types: Sequence[str]) -> str:
-    return f"{where}: {', '.join(types)} cannot be merged. Convert to one of {', '.join(FLOATS)}"
-
-
-def _compatible(inputs: Sequence[Input]) -> None:
-    """Raises Unmergeable listing every tensor in which some input differs from the first."""
-    first = inputs[0]
-    wrong = []
-    for given in inputs[1:]:
-        for name in sorted(first.tensors.keys() - given.tensors.keys()):
-            wrong.append(f"{name}: in {first.role}, missing in {given.role}")
-        for name in sorted(given.tensors.keys() - first.tensors.keys()):
-            wrong.append(f"{name}: in {given.role}, missing in {first.role}")
-    for name, spec in first.tensors.items():
-        specs = [(given.role, given.tensors[name]) for given in inputs if name in given.tensors]
-        if any(other.shape != spec.shape for _, other in specs):
-            wrong.append(
-                f"{name}: shapes differ ({', '.join(f'{role} {list(s.shape)}' for role, s in specs)})"
-            )
-        types = sorted({other.dtype for _, other in specs})
-        if any(_foreign(other) for _, other in specs):
-            wrong.append(_no_type(name, types))
-        elif len(types) > 1 and not set(types) <= set(FLOATS):
-            wrong.append(f"{name}: types differ ({', '.join(types)})")
-    if wrong:
-        _refuse(wrong)
-
-
-def _rankable(given: Input) -> None:
-    """Raises Unmergeable listing every tensor with rows too long to be sorted in bounded memory."""
-    wrong = [
-        f"{name}: rows of {spec.shape[-1]} elements, of which at most {ROW_ELEMENTS} can be ranked"
-        for name, spec in given.tensors.items()
-        if spec.shape and spec.shape[-1] > ROW_ELEMENTS and spec.dtype in FLOATS
-    ]
-    if wrong:
-        raise Unmergeable("\n  ".join(["this method ranks whole rows:", *wrong]))
 
 
 def _small_enough(planned: Plan, memory_bytes: int) -> None:
@@ -422,14 +387,6 @@ def _small_enough(planned: Plan, memory_bytes: int) -> None:
             "\n  ".join([f"{planned.method.name} takes matrices whole, in {memory_bytes} bytes:", *wrong])
             + f"\n{move}the mean."
         )
-
-
-def _refuse(wrong: Sequence[str]) -> NoReturn:
-    listed = "".join(f"\n  {line}" for line in wrong)
-    raise Unmergeable(
-        f"{len(wrong)} tensors do not fit together:{listed}\n"
-        "Choose parents of one base family, with one vocabulary and one way of tying weights."
-    )
 
 
 def _layout(
