@@ -69,7 +69,8 @@ class Workshop:
     limits: Limits
     environment: Json
     memory: Memory = Memory()  # noqa: RUF009 -- frozen, and remembers nothing
-    threads: int = 1  # of each worker; no part of any identity
+    threads: int = 1  # of each worker; no part of any identity, as the next
+    memory_bytes: int = plans.MEMORY_BYTES  # of a merge beside its interpreter
 
     def find(self, digest: str) -> Parent:
         """The parent of that digest. Raises LabError when it has not been acquired."""
@@ -124,7 +125,7 @@ def build(
     """
     used = workshop.sources(recipe)
     folders = {digest: parent.folder for digest, parent in used.items()}
-    plan, memory = plans.plan(recipe, folders), workshop.memory
+    plan, memory = plans.plan(recipe, folders, memory_bytes=workshop.memory_bytes), workshop.memory
     manifested = {digest: parent.manifest for digest, parent in used.items()}
     carried = _carried_over(plan, list(used.values()))
     writer.preallocate(plan, draft)
@@ -139,6 +140,7 @@ def build(
             "manifests": {digest: _weights(parent.manifest) for digest, parent in used.items()},
             "output": str(draft.resolve()),
             "threads": workshop.threads,
+            "memory_bytes": workshop.memory_bytes,
             "kernels": str(kernels) if kernels else None,
             "facts": memory.facts(plan),
             "stamps": stamps,

@@ -127,10 +127,12 @@ def run(
     unreviewed: bool,
     dry_run: bool,
     fresh: bool = False,
+    memory_bytes: int = plans.MEMORY_BYTES,
 ) -> Survey | Made:
     """What `mergelab merge` does: read `recipe`, then survey it or merge it, with progress on stderr.
 
     base_dir, models: as recipe_file.folders takes them. fresh: use nothing that earlier merges found out.
+    memory_bytes: as plan.plan takes it.
     """
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
     memory = Memory() if fresh else Memory(cache_folder() / "memory")
@@ -138,7 +140,9 @@ def run(
         return survey(read, out, unreviewed=unreviewed, memory=memory)
     prepare([survey(read, out, unreviewed=unreviewed).plan])
     with narrate("percent merged") as report:
-        return merge(read, out, unreviewed=unreviewed, memory=memory, report=report)
+        return merge(
+            read, out, unreviewed=unreviewed, memory=memory, report=report, memory_bytes=memory_bytes
+        )
 
 
 def survey(
@@ -163,11 +167,20 @@ def survey(
     return Survey(recipe, plan, bool(lacking), lacking, read.notes, indexing.foretold(plan, memory))
 
 
-def merge(read: RecipeFile, out: Path, *, unreviewed: bool, memory: Memory, report: Report) -> Made:
+def merge(
+    read: RecipeFile,
+    out: Path,
+    *,
+    unreviewed: bool,
+    memory: Memory,
+    report: Report,
+    memory_bytes: int = plans.MEMORY_BYTES,
+) -> Made:
     """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
 
     unreviewed: take parents without a card, their digests computed now. memory: what earlier merges of the
     same parents found out; Memory() takes every digest and statistic again. report: called in 20 steps.
+    memory_bytes: as plan.plan takes it.
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
@@ -190,6 +203,7 @@ def merge(read: RecipeFile, out: Path, *, unreviewed: bool, memory: Memory, repo
         environment=environment(CONSTRAINTS),
         memory=memory,
         threads=THREADS,
+        memory_bytes=memory_bytes,
     )
     with _draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))

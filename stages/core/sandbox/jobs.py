@@ -20,7 +20,7 @@ def merge(job: Json, progress: Progress) -> Json:
     """Digests of the files written, the method's notes, and what was measured, for a job of these keys.
 
     recipe: Recipe.to_json(); sources: parent digest → folder; manifests: parent digest → file → sha256;
-    output: folder that holds the pre-allocated files; threads: of this worker. Optional: block_elements;
+    output: folder that holds the pre-allocated files; threads: of this worker. Optional: memory_bytes;
     kernels: folder of compiled ones; facts: statistics already known; stamps: as engine.execute takes them;
     indexes: parent digest → its index, for a recipe with read_bytes, whose answer has `budget` too.
     Raises BadCheckpoint, Unmergeable.
@@ -31,8 +31,8 @@ def merge(job: Json, progress: Progress) -> Json:
     from stages.core.weights.statistics import Known
 
     sources = {digest: Path(folder) for digest, folder in job["sources"].items()}
-    options = {} if job.get("block_elements") is None else {"block_elements": job["block_elements"]}
-    planned = plan.plan(recipes.from_json(job["recipe"]), sources)
+    options = {} if job.get("memory_bytes") is None else {"memory_bytes": job["memory_bytes"]}
+    planned = plan.plan(recipes.from_json(job["recipe"]), sources, **options)
     choice = None
     if planned.read_bytes is not None:
         indexes = {digest: regions.from_json(tree) for digest, tree in job["indexes"].items()}
@@ -53,7 +53,6 @@ def merge(job: Json, progress: Progress) -> Json:
         stamps=job.get("stamps"),
         choice=choice,
         on_progress=progress,
-        **options,
     )
     return {
         "files": dict(done.files),

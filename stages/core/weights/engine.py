@@ -2,8 +2,8 @@
 
 For each tensor: statistics, if the method needs any; then each block is read, hashed, widened, merged and
 rounded.
-Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes; only where a
-method wants a tensor whole does it depend on the tensor's size, within the bound of plan.plan.
+Memory is bounded by the blocks under way and by what the plan's memory_bytes allows between two passes; only
+where a method wants a tensor whole does it depend on the tensor's size, within another bound of plan.plan.
 """
 
 import ctypes
@@ -22,7 +22,6 @@ from stages.core.weights.backend import Backend, Block, Bytes, T, not_finite
 from stages.core.weights.budget import Choice
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.inputs import Inputs, Manifests
-from stages.core.weights.numerics import BLOCK
 from stages.core.weights.plan import Job, Plan
 from stages.core.weights.statistics import Known
 from stages.core.weights.threads import Threads
@@ -59,7 +58,7 @@ def execute(
     output: Path,
     *,
     threads: int = 1,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     backend: Backend | None = None,
     known: Known | None = None,
     stamps: Manifests | None = None,
@@ -68,7 +67,8 @@ def execute(
 ) -> Merged:
     """Merge into the files that `writer.preallocate` made in `output`, and return their digests.
 
-    manifests: digest -> file -> sha256 of every file read. backend: torch without one. known: statistics of
+    manifests: digest -> file -> sha256 of every file read. block_elements: as the plan's memory allows if
+    not given. backend: torch without one. known: statistics of
     earlier merges; what this one had to measure is added to it. stamps: digest -> file -> stamp of files that
     are known to have their digest (records/seen.py). choice: what a recipe with read_bytes reads
     (budget.choose). on_progress: bytes merged so far, and in all.
@@ -94,7 +94,7 @@ def merge_into(
     manifests: Manifests | None = None,
     *,
     threads: int = 1,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     backend: Backend | None = None,
     known: Known | None = None,
     choice: Choice | None = None,
@@ -122,7 +122,7 @@ def stream(
     manifests: Manifests | None = None,
     *,
     threads: int = 1,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     backend: Backend | None = None,
     known: Known | None = None,
     choice: Choice | None = None,
@@ -151,7 +151,7 @@ class _How:
     """What decides no byte that recipe and parents do not: as `execute` takes it."""
 
     threads: int
-    block_elements: int
+    block_elements: int | None
     backend: Backend | None
     known: Known | None
     stamps: Manifests | None = None
@@ -225,7 +225,7 @@ def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, h
             plan,
             sources,
             manifests,
-            block_elements=how.block_elements,
+            block_elements=how.block_elements or plan.block_elements(how.threads),
             crew=crew,
             stamps=how.stamps,
             choice=how.choice,

@@ -3,7 +3,6 @@
 A plan can be printed (`describe`), costed (bytes, memory), hashed (`digest`) and executed (engine.py).
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +15,15 @@ from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
-from stages.core.weights import budget, depth, fitting, header, registry, routes, spectra
+from stages.core.weights import budget, depth, fitting, header, layout, registry, routes, spectra
 from stages.core.weights.fitting import FLOATS
 from stages.core.weights.method import WHOLE, Method, Options
-from stages.core.weights.numerics import BLOCK, NUMERICS, float32
-from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
+from stages.core.weights.numerics import BLOCK, LEAF, NUMERICS, float32
+from stages.core.weights.reader import Checkpoint, FileSpec, TensorSpec
 
 SCHEMA = "mergelab/plan/1"
 SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
-HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
+MEMORY_BYTES = 512 << 20  # of anonymous memory that a merge by blocks may take, unless told otherwise
 PASSES = 3  # over a tensor for its statistics, at most
 WHOLE_BYTES = 7 << 30  # for one tensor given whole: what an 8 GiB worker has beside torch and its blocks
 ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their slack: measured 220 to 250
@@ -78,6 +77,7 @@ class Plan:
     inputs: the base first, where the method needs one, then the parents in order.
     texts: the first bytes of every output file: a header, or the whole index of a sharded output.
     slots: for a path through layers, (place of the parent, from 0; layer there) of every output layer.
+    memory_bytes: what the merge may take beside its interpreter; it decides no byte.
     """
 
     recipe: Recipe
@@ -87,6 +87,7 @@ class Plan:
     files: Mapping[str, int]
     texts: Mapping[str, bytes]
     slots: tuple[tuple[int, int], ...] = ()
+    memory_bytes: int = MEMORY_BYTES
 
     @property
     def bytes_written(self) -> int:
@@ -107,17 +108,33 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """Estimate of the greatest resident memory of a merge on up to two threads with default blocks."""
+        """Estimate of the greatest resident memory of a merge on up to two threads."""
         held = max((self._tensor_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
+        blocks = self._blocks_bytes(self.block_elements(2), 2)
+        whole = max((self.whole_bytes(job) for job in self.jobs), default=0)
+        return ROOM_BYTES + (held if self.needed else 0) + blocks + whole
+
+    @property
+    def hold_bytes(self) -> int:
+        """A tensor is read once if its bytes in all inputs fit in this; else again for each pass."""
+        return self.memory_bytes // 2
+
+    def block_elements(self, threads: int) -> int:
+        """Elements merged at a time: BLOCK, or less where the blocks under way would fill the memory."""
+        block = BLOCK
+        while block > LEAF and self._blocks_bytes(block, threads) > self.memory_bytes // 4:
+            block //= 2
+        return block
+
+    def _blocks_bytes(self, block: int, threads: int) -> int:
+        """Estimate of the memory of all blocks under way: float32 arrays of what is read and made."""
         parents, longest = len(self.recipe.parents), 0
         arrays = 3 * parents + 9
         if any(need.of is not None for need in self.method.needs):
             arrays += 2 * parents  # float64 copies of the deltas
         if self.method.rows:  # slices end where rows do
             longest = max((job.shape[-1] for job in self.jobs if job.shape), default=0)
-        blocks = 4 * arrays * (BLOCK + longest) * 4
-        whole = max((self.whole_bytes(job) for job in self.jobs), default=0)
-        return ROOM_BYTES + (held if self.needed else 0) + blocks + whole
+        return (threads + 2) * arrays * (block + longest) * 4
 
     def whole_bytes(self, job: Job) -> int:
         """Estimate of the memory of one tensor that the method is given whole; 0 for others.
@@ -145,7 +162,7 @@ class Plan:
 
     def rereads(self, job: Job) -> bool:
         """Whether the tensor is read again after its statistics, instead of being held."""
-        return job.action == "merge" and self.needed and self._tensor_bytes(job) > HOLD_BYTES
+        return job.action == "merge" and self.needed and self._tensor_bytes(job) > self.hold_bytes
 
     def reads_of_parents(self, job: Job) -> tuple[tuple[int, str], ...]:
         """`job.reads` without the base."""
@@ -228,14 +245,16 @@ def plan(
     sources: Mapping[str, Path],
     *,
     shard_bytes: int = SHARD_BYTES,
-    memory_bytes: int = WHOLE_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
+    whole_bytes: int = WHOLE_BYTES,
 ) -> Plan:
     """The plan of `recipe`, from the headers in `sources` (manifest digest -> checkpoint directory).
 
-    memory_bytes: bound of the memory of one tensor that a method is given whole (Plan.whole_bytes): the one
-    place where the memory of a merge depends on the size of a tensor. The default is enough for matrices of
-    14336 x 4096, the greatest in the layers of a model with 8e9 parameters, of up to 12 parents in bfloat16
-    or 9 in float32. It is no part of a plan's digest.
+    memory_bytes: bound of the anonymous memory of a merge, beside the interpreter's own; a lower one reads
+    large tensors more often, and smaller blocks. whole_bytes: bound of the memory of one tensor that a method
+    is given whole (Plan.whole_bytes), the one place where the memory of a merge depends on a tensor's size.
+    The default is enough for matrices of 14336 x 4096, the greatest in the layers of a model with 8e9
+    parameters, of up to 12 parents in bfloat16 or 9 in float32. Neither is part of a plan's digest.
     Raises BadRequest for a recipe that this version cannot honour, BadCheckpoint for malformed files, and
     Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type, or
     for a byte budget that cannot be kept (budget.check).
@@ -252,15 +271,15 @@ def plan(
         for name, spec in made.items()
     ]
     outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
-    texts, entries = _layout(outputs, shard_bytes)
+    texts, entries = layout.lay_out(outputs, shard_bytes)
     merged = {name: shape for name, _, shape in outputs if made[name].dtype in FLOATS}
     local = _coefficients(recipe, method, merged)
     jobs = tuple(_job(file, entry, reads[entry.name], local.get(entry.name)) for file, entry in entries)
     sizes = {name: len(text) for name, text in texts.items()}
     for job in jobs:
         sizes[job.file] = max(sizes[job.file], job.end)
-    planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots)
-    _small_enough(planned, memory_bytes)
+    planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots, memory_bytes)
+    _small_enough(planned, whole_bytes)
     budget.check(planned)
     return planned
 
@@ -372,50 +391,21 @@ def _reads(
     return {name: (source,) for name, source in routed.sources.items()}, routed.slots
 
 
-def _small_enough(planned: Plan, memory_bytes: int) -> None:
+def _small_enough(planned: Plan, whole_bytes: int) -> None:
     """Raises Unmergeable listing every tensor given whole that needs more memory than the bound."""
     wrong = [
         f"{job.name}: {list(job.shape)} needs {needed} bytes"
         for job in planned.jobs
-        if (needed := planned.whole_bytes(job)) > memory_bytes
+        if (needed := planned.whole_bytes(job)) > whole_bytes
     ]
     if wrong:
         move = (
             "Merge fewer parents, or give these tensors `spectral` 0 by a rule on their names: they then get "
         )
         raise Unmergeable(
-            "\n  ".join([f"{planned.method.name} takes matrices whole, in {memory_bytes} bytes:", *wrong])
+            "\n  ".join([f"{planned.method.name} takes matrices whole, in {whole_bytes} bytes:", *wrong])
             + f"\n{move}the mean."
         )
-
-
-def _layout(
-    outputs: Sequence[tuple[str, str, tuple[int, ...]]], shard_bytes: int
-) -> tuple[dict[str, bytes], list[tuple[str, header.Entry]]]:
-    """First bytes of each output file, and (file, entry) of each tensor in output order."""
-    shards: list[list[tuple[str, str, tuple[int, ...]]]] = [[]]
-    room = shard_bytes
-    for output in outputs:
-        size = prod(output[2]) * header.ITEMSIZE[output[1]]
-        if size > room and shards[-1]:
-            shards.append([])
-            room = shard_bytes
-        shards[-1].append(output)
-        room -= size
-    texts, entries = {}, []
-    for number, shard in enumerate(shards, start=1):
-        one = len(shards) == 1
-        name = SINGLE if one else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        texts[name], laid = header.write(shard)
-        entries += [(name, entry) for entry in laid]
-    if len(shards) > 1:
-        total = sum(entry.end - entry.start for _, entry in entries)
-        tree = {
-            "metadata": {"total_size": total},
-            "weight_map": {entry.name: file for file, entry in entries},
-        }
-        texts[INDEX] = (json.dumps(tree, indent=2, sort_keys=True) + "\n").encode()
-    return texts, entries
 
 
 def _dtypes(given: Input) -> dict[str, int]:

@@ -54,7 +54,6 @@ def merge(parents: Mapping[str, Path], output: Path, level: str, steps: list[tup
         "manifests": manifests,
         "output": str(output),
         "threads": 1,
-        "block_elements": None,
     }
     return run(
         job,

@@ -48,8 +48,10 @@ def needed(plan: Plan) -> list[Kernel]:
 def for_job(plan: Plan, job: Job) -> list[Kernel]:
     """The kernels for one tensor: its block and its statistics, as far as they are coded.
 
-    None where its inputs are of several types.
+    None for a tensor that is copied, or whose inputs are of several types.
     """
+    if job.action == "copy":
+        return []
     types = {plan.inputs[place].tensors[name].dtype for place, name in job.reads}
     needs = plan.method.needed(job.options) if plan.method.space == "delta" or plan.method.kernel else ()
     names = [name for need in needs if need.of is None for name in MEASURING.get(need.statistic, ())]
