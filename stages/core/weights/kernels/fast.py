@@ -25,7 +25,7 @@ from stages.core.weights.method import Need, Options, Statistics, number, number
 from stages.core.weights.numerics import LEAF, drop_count, float32_below, mask_key
 from stages.core.weights.plan import Plan
 from stages.core.weights.registry import LINES
-from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Bracket, Ints, Seen, kept_magnitudes
+from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Bracket, Ints, Seen, kept_magnitudes, total
 from stages.core.weights.statistics import keeps
 from stages.core.weights.sums import pairwise
 
@@ -229,7 +229,7 @@ class _Counted:
                 self._high(*_rows(raw, parent), self._elements(raw), counts.ctypes.data, work.ctypes.data)
             return found
 
-        return _total(self._source.each(count))
+        return total(self._source.each(count))
 
     def low(self, place: int, upper: int) -> Ints:
         """Counts of the lower bits under one upper part."""
@@ -240,7 +240,7 @@ class _Counted:
             self._low(*rows, self._elements(raw), upper, counts.ctypes.data, work.ctypes.data)
             return [counts]
 
-        (found,) = _total(self._source.each(count))
+        (found,) = total(self._source.each(count))
         return found
 
     def equal(self, place: int, pattern: int, start: int) -> Iterator[Ints]:
@@ -321,14 +321,6 @@ def block_elements(source: Source, block: Block) -> int:
 def _rows(raw: Array, parent: Array) -> tuple[int, int]:
     """Where the base and a parent lie in memory."""
     return raw[0].ctypes.data, parent.ctypes.data
-
-
-def _total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
-    found = list(next(counts))
-    for more in counts:
-        for so_far, added in zip(found, more, strict=True):
-            np.add(so_far, added, out=so_far)
-    return found
 
 
 def _floats(values: Sequence[float]) -> Array:
