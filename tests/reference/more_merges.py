@@ -137,7 +137,8 @@ def consensus(
     for delta, threshold in zip(own, thresholds, strict=True):
         margin = np.abs(delta) - threshold * np.abs(total - delta)
         votes += margin >= 0
-        unsure |= (np.abs(margin) < 1e-6 * np.max(np.abs(own), axis=0)) & (margin != 0) & (threshold > 0)
+        near = np.abs(margin) < 1e-6 * np.max(np.abs(own), axis=0)
+        unsure |= near & ((margin != 0) | (delta != 0)) & (threshold > 0)
     return base + np.where(unsure, np.nan, scale * np.where(votes >= active_in, total, 0.0))
 
 

@@ -2,7 +2,7 @@
 
 bfloat16 and float16 equal the reference rounded once, except within 1 % of an ulp of a rounding boundary.
 float32 lies within k + 2 ulp of it. An ulp is that of the greatest term of the sum: where terms cancel, no
-float32 arithmetic can do better.
+float32 arithmetic can do better. test_every_option.py crosses all choices and flags.
 """
 
 from pathlib import Path
@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.core.weights import engine, masks, registry
-from stages.core.weights.numerics import mask_key
+from stages.core.records.recipe import Recipe
+from stages.core.weights import engine, registry
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, state, values
-from tests.reference import merges, more_merges, rounding
+from tests.core.weights.merging import assert_conforms
+from tests.reference import table
 
 Array = NDArray[np.float64]
 
@@ -73,74 +74,20 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
         for parents, density in ((2, 0.1), (3, 0.5), (4, 1.0), (16, 0.3))
     ],
 ]
-WEIGHT_SPACE = ("linear", "slerp", "karcher", "greedy_soup")
-MORE = ("task_slerp", "karcher", "model_stock", "greedy_soup", "breadcrumbs", "consensus", "sce")
 
 
-def expected(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
-    """The reference's float64 result for one tensor; tensors: the base, then the parents.
+def expected(wanted: Recipe, name: str, arrays: list[Array]) -> tuple[Array, list[Array]]:
+    """The reference's float64 result for one tensor, and the terms that bound its summands.
 
-    Where a sign election hangs on the last bits of float64, the result is NaN: no arithmetic decides it.
+    arrays: the base, then the parents. Where a sign election hangs on the last bits of float64, the result is
+    NaN: no arithmetic decides it.
     """
-    base, *parents = tensors
-    options = dict(options)
-    if method in MORE:
-        return expected_more(method, base, parents, options)
-    if method.startswith("della"):
-        return expected_della(method, name, tensors, options, seed)
-    weights = options.pop("weights", ())
-    if method == "linear":
-        return merges.linear(parents, weights, **options)
-    if method == "slerp":
-        t = options.pop("t")
-        return merges.slerp(parents[0], parents[1], t, **options)
-    if method in ("task_arithmetic", "ties"):
-        return getattr(merges, method)(base, parents, weights, **options)
-    kept = [
-        masks.kept(mask_key(seed, LABELS[i], name), 0, base.size, options["drop"]).numpy().reshape(base.shape)
-        > 0
-        for i in range(1, len(tensors))
-    ]
-    return getattr(merges, method)(base, parents, kept, weights, **options)
-
-
-def expected_more(method: str, base: Array, parents: list[Array], options: dict[str, Any]) -> Any:
-    """As `expected`, for the methods of more_merges that draw nothing."""
-    if method == "karcher":
-        return more_merges.karcher(parents, options["weights"])
-    if method == "greedy_soup":
-        return more_merges.greedy_soup(parents, options["kept"])
-    options.pop("opposite", None)
-    return getattr(more_merges, method)(base, parents, **options)
-
-
-def expected_della(method: str, name: str, tensors: list[Array], options: dict[str, Any], seed: int) -> Any:
-    """As `expected`, for della: draws come from the lab, ranks and probabilities from the reference."""
-    base, *parents = tensors
-    pruning = {key: options.pop(key) for key in ("density", "epsilon", "rescale")}
-    pruned = []
-    for label, theta in zip(LABELS[1:], parents, strict=False):
-        draws = masks.draws(mask_key(seed, label, name), 0, base.size).numpy().astype(np.int64)
-        pruned.append(more_merges.row_pruned(theta - base, draws, **pruning))
-    return getattr(more_merges, method)(base, pruned, options.pop("weights"), **options)
-
-
-def assert_conforms(got: Tensor, want: Array, terms: list[Array], dtype: str) -> None:
-    """Compare one tensor as the module docstring says; terms: float64 arrays that bound the summands."""
-    sure = np.isfinite(want)
-    assert sure.mean() > 0.99
-    result, want, terms = got.double().numpy()[sure], want[sure], [term[sure] for term in terms]
-    largest = np.max([np.abs(term) for term in [*terms, want]], axis=0)
-    slack = (len(terms) + 2) * rounding.ulp(largest, "float32")
-    if dtype == "float32":
-        assert (np.abs(result - want) <= slack).all()
-        return
-    unit = rounding.ulp(want, dtype)
-    excused = rounding.boundary_distance(want, dtype) <= np.maximum(0.01, slack / unit)
-    unequal = result != rounding.nearest(want, dtype)
-    assert not (unequal & ~excused).any(), f"{(unequal & ~excused).sum()} of {want.size} are rounded wrongly"
-    assert (np.abs(result - want) <= unit + slack).all()
-    assert unequal.sum() <= 5 + 0.02 * want.size, "an excuse for every fiftieth element proves nothing"
+    states = [{name: array} for array in arrays]
+    base = states[0] if registry.get(wanted.method).space == "delta" else None
+    problem = table.Problem(name, base, states[1:], wanted.parents, wanted.parameters, wanted.seed)
+    want = table.expected(problem, wanted.method)
+    assert np.isfinite(want).mean() > 0.99
+    return want, table.ENTRIES[wanted.method].terms(problem)
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +112,8 @@ def test_every_option_conforms_to_the_float64_reference(
         if got.numel() == 0:
             continue
         arrays = [member[name].double().numpy() for member in states[: parents + 1]]
-        want = expected(method, name, arrays, dict(wanted.parameters), wanted.seed)
-        terms = arrays[1:] if method in WEIGHT_SPACE else arrays
-        if "drop" in options:
-            terms = [*terms, *[(theta - arrays[0]) / (1 - options["drop"]) for theta in arrays[1:]]]
-        if "epsilon" in wanted.parameters:
-            least = float(wanted.parameters["density"]) - float(wanted.parameters["epsilon"])  # type: ignore
-            terms = [*terms, *[(theta - arrays[0]) / least for theta in arrays[1:]]]
-        assert_conforms(got, want, terms, dtype)
+        want, terms = expected(wanted, name, arrays)
+        assert_conforms(got, want, terms, dtype, ulps=parents + 2, what=name)
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 2**10 - 1, 2**10, 2**10 + 1, 2**16 - 1, 2**16, 2**16 + 1])
@@ -189,8 +130,8 @@ def test_every_size_conforms(tmp_path: Path, method: str, size: int) -> None:
     assert got.shape == (size,)
     if size:
         arrays = [tensor.double().numpy() for tensor in tensors]
-        want = expected(method, "w", arrays, dict(wanted.parameters), wanted.seed)
-        assert_conforms(got, want, [3 * np.abs(array) for array in arrays], "float32")
+        want, terms = expected(wanted, "w", arrays)
+        assert_conforms(got, want, terms, "float32", ulps=4)
 
 
 @pytest.mark.parametrize("method", [method.name for method in registry.METHODS if method.space == "delta"])
