@@ -98,7 +98,6 @@ def test_integers_are_copied_where_equal_and_refused_where_not(
 ) -> None:
     """The base's do not matter: parents that agree have moved together."""
     counts = torch.tensor([0, 1, 1, 0, 1]).to(kind)
-    count = count_of(method)
     wanted = recipe(method.name, parents=count_of(method))
     equal = three(tmp_path / "e", lambda place, s: {**s, "ids": counts if place else counts.roll(1)})
     assert torch.equal(merged(equal, wanted)["ids"], counts)
