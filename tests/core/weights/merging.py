@@ -1,5 +1,6 @@
 """Merges for tests through the public functions of the engine alone, and a result against the reference."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.core.records.recipe import Recipe
-from stages.core.weights import engine, writer
-from tests.core.weights.family import LABELS, Family, planned
+from stages.core.weights import engine, reader, writer
+from tests.core.weights.family import LABELS, Family, planned, save
 from tests.reference import rounding
 
 Array = NDArray[np.float64]
@@ -38,6 +39,15 @@ def written(made: Family, wanted: Recipe, output: Path, **options: Any) -> engin
     plan = planned(made, wanted)
     writer.preallocate(plan, output)
     return engine.execute(plan, made.sources, made.manifests, output, **{**OPTIONS, **options})
+
+
+def save_sharded(tensors: Mapping[str, Tensor], directory: Path, order: Sequence[str], shards: int) -> None:
+    """A checkpoint whose tensors are dealt over `shards` files in `order`, with an index."""
+    directory.mkdir(parents=True)
+    placed = {name: f"part-{place % shards}.safetensors" for place, name in enumerate(order)}
+    for file in sorted(set(placed.values())):
+        save(tensors, directory / file, [name for name in order if placed[name] == file])
+    (directory / reader.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}))
 
 
 def numbers(*values: float, dtype: torch.dtype = torch.float32) -> Tensor:
