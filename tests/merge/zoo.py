@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from stages.core.errors import BadRequest
@@ -29,6 +30,18 @@ def with_weights(where: Folders, layers: int = 4) -> None:
     """Give every model of `where` a checkpoint with those tensors."""
     for folder in where.mapping.values():
         save_file({name: np.ones(2, np.float32) for name in names(layers)}, folder / "model.safetensors")
+
+
+def written(name: str, **changes: Any) -> dict[str, Any]:
+    """A fixture file with top-level keys changed; a key set to None is left out."""
+    tree = yaml.safe_load((RECIPES / name).read_text()) | changes
+    return {key: value for key, value in tree.items() if value is not None}
+
+
+def parameters(name: str, where: Folders, **changes: Any) -> Mapping[str, Any]:
+    found = translate(written(name, **changes), where.find).tree["parameters"]
+    assert isinstance(found, dict)
+    return found
 
 
 def refusals(tree: Mapping[str, Any], where: Folders) -> tuple[str, ...]:

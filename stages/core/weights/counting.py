@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, int32
 
 from stages.core.weights.method import Slice
-from stages.core.weights.selection import HIGH_BINS, LOW_BINS, LOW_BITS, Ints
+from stages.core.weights.selection import BEYOND, HIGH_BINS, LOW_BINS, LOW_BITS, Bracket, Ints, Seen
 
 T = TypeVar("T")
 
@@ -26,23 +26,23 @@ class Slices:
     def __init__(self, each: Pass) -> None:
         self._each = each
 
-    def high(self, stride: int) -> list[Ints]:
-        """Counts of the upper bits per parent."""
-        return total(self._each(lambda given: [_high(x) for x in given.tensors], stride=stride))
+    def sample(self, stride: int) -> list[Ints]:
+        """Patterns of one element in `stride`, per parent."""
+        found = zip(*self._each(lambda given: [_patterns(x) for x in given.tensors], stride), strict=True)
+        return [np.concatenate(blocks) for blocks in found]
 
-    def inside(self, brackets: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, Ints, Ints]]]:
+    def look(self, brackets: Sequence[Bracket]) -> Iterator[list[Seen]]:
         """What lies above and inside the brackets."""
+        return self._each(
+            lambda given: [
+                _seen(_patterns(x), bracket, given.start)
+                for x, bracket in zip(given.tensors, brackets, strict=True)
+            ]
+        )
 
-        def look(given: Slice) -> list[tuple[int, Ints, Ints]]:
-            found = []
-            for x, (bottom, top) in zip(given.tensors, brackets, strict=True):
-                bits = _patterns(x)
-                above = int(np.count_nonzero(bits >= top)) if top < HIGH_BINS << LOW_BITS else 0
-                places = np.flatnonzero((bits - np.int32(bottom)).view(np.uint32) < np.uint32(top - bottom))
-                found.append((above, places + given.start, bits[places]))
-            return found
-
-        return self._each(look)
+    def high(self) -> list[Ints]:
+        """Counts of the upper bits per parent."""
+        return total(self._each(lambda given: [_high(x) for x in given.tensors]))
 
     def low(self, place: int, upper: int) -> Ints:
         """Counts of the lower bits under one upper part."""
@@ -54,10 +54,14 @@ class Slices:
         (found,) = total(self._each(lower))
         return found
 
-    def equal(self, place: int, pattern: int) -> Iterator[Ints]:
-        """Places of one pattern."""
+    def equal(self, place: int, pattern: int, start: int) -> Iterator[Ints]:
+        """Places of one pattern, from the block that begins at `start`."""
         return self._each(
-            lambda given: np.flatnonzero(_patterns(given.tensors[place]) == pattern) + given.start
+            lambda given: (
+                np.flatnonzero(_patterns(given.tensors[place]) == pattern) + given.start
+                if given.start >= start
+                else np.empty(0, np.int64)
+            )
         )
 
 
@@ -65,13 +69,22 @@ def total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
     """Sums of each place's counts over all slices."""
     found = list(next(counts))
     for more in counts:
-        found = [so_far + added for so_far, added in zip(found, more, strict=True)]
+        for so_far, added in zip(found, more, strict=True):
+            np.add(so_far, added, out=so_far)
     return found
 
 
-def _patterns(x: Tensor) -> Ints:
-    return x.abs().view(int32).numpy()
+def _seen(bits: Ints, bracket: Bracket, start: int) -> Seen:
+    above = int(np.count_nonzero(bits >= bracket.top)) if bracket.top < BEYOND else 0
+    inside = (bits >= bracket.bottom) & (bits - bracket.bottom < bracket.top - bracket.bottom)
+    counts = tuple(int(np.count_nonzero(bits == value)) for value in bracket.values)
+    places = np.flatnonzero(inside & (not counts))
+    return Seen(start, above, int(np.count_nonzero(inside)), counts, places + start, bits[places])
 
 
 def _high(x: Tensor) -> Ints:
     return np.bincount(_patterns(x) >> LOW_BITS, minlength=HIGH_BINS)
+
+
+def _patterns(x: Tensor) -> Ints:
+    return x.abs().view(int32).numpy()

@@ -227,10 +227,9 @@ class _Tensor:
         self.parents = plan.parents_of(job)
         self.row = (job.shape or (1,))[-1] if plan.method.rows else 1
         self._inputs, self._crew, self._backend = run.inputs, run.crew, run.backend
-        self._again = plan.rereads(job)
-        self._held: list[Block] | None = None
-        if plan.needed and not self._again:
-            self._held = list(self._read_all())
+        measured = plan.needed and not run.known.knows(plan, job)
+        self._again = measured and plan.rereads(job)
+        self._held = list(self._read_all()) if measured and not self._again else None
 
     def each(self, function: Callable[[Block], T]) -> Iterator[T]:
         """One pass: function of every block."""

@@ -98,7 +98,7 @@ def measure(
     if need.of is not None:
         each = _view(need.of, options, seen, each)
     if need.statistic == "kept_magnitude":
-        bounds = kept_magnitudes(Slices(each), keeps(need, options, parents, elements))
+        bounds = kept_magnitudes(Slices(each), keeps(need, options, parents, elements), elements)
         return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
     if need.statistic == "masked_l1":
         sums = _sums(each, _masked_l1)

@@ -1,14 +1,16 @@
 """Number 5 of the contract: the k greatest magnitudes of a tensor, exactly, without sorting it.
 
 The bit patterns of |x| sort as the numbers do. A sample brackets the wanted pattern; one pass then counts
-what lies above the bracket and collects what lies inside, about one element in a hundred. Should the bracket
-miss, or hold too many (differences of bfloat16 weights take few values), passes that count patterns by their
-upper and lower bits settle it in fixed memory. Either way the answer is the same.
+what lies above the bracket and collects what lies inside, about one element in a hundred. Differences of
+bfloat16 weights take few values: where the sample shows only a few in the bracket, the pass counts each of
+them instead. Should either miss, passes that count patterns by their upper and lower bits settle it in fixed
+memory. Whatever the sample says, the answer is the same.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -19,98 +21,167 @@ LOW_BITS = 16
 LOW_BINS = 1 << LOW_BITS
 NONE_KEPT: Bound = (3.4028234663852886e38, 0)  # the greatest float32: no finite magnitude lies above it
 HIGH_BINS = 1 << (31 - LOW_BITS)
-STRIDE = 16  # one element in so many is sampled: 0.1 ns per element, for a bracket of one or two bins
+BEYOND = HIGH_BINS << LOW_BITS  # above every pattern
+STRIDE = 16  # at least one element in so many is sampled: 0.1 ns per element
+SAMPLED = 1 << 19  # elements sampled of a tensor, about, where one in STRIDE would be more: 2 MiB
 SIGMAS = 5  # half width of the bracket in standard errors of the sampled rank
+VALUES = 4  # patterns that are counted one by one, at most
+REPEATED = 8  # times that each of them comes up in the sample's bracket, on average and at least
 COLLECTED = 1 << 21  # most elements collected per parent before counting takes over: 24 MiB
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Patterns from `bottom` to below `top`; values: those to be counted, where none is to be collected.
+
+    A bracket without values that holds nothing is not looked into.
+    """
+
+    bottom: int = 0
+    top: int = 0
+    values: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one block holds of one tensor. start: of the block, in elements.
+
+    above: how many patterns are `top` or more. inside: how many lie in the bracket. counts: of each value.
+    places and patterns: of what lies inside, where that is collected.
+    """
+
+    start: int
+    above: int
+    inside: int
+    counts: tuple[int, ...]
+    places: Ints
+    patterns: Ints
 
 
 class Counting(Protocol):
     """What selection asks about the magnitudes of one tensor; place: of a parent. Patterns are |x|'s bits."""
 
-    def high(self, stride: int) -> list[Ints]:
-        """Per parent, how many elements, of one in `stride` of each block, have which upper 15 bits."""
+    def sample(self, stride: int) -> list[Ints]:
+        """Per parent, the patterns of one element in `stride` of each block."""
         ...
 
-    def inside(self, brackets: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, Ints, Ints]]]:
-        """Per block and parent: how many lie above the bracket; places and patterns in it, in order."""
+    def look(self, brackets: Sequence[Bracket]) -> Iterator[Sequence[Seen]]:
+        """Per block and parent: what lies above and inside its bracket."""
+        ...
+
+    def high(self) -> list[Ints]:
+        """Per parent, how many elements have which upper 15 bits."""
         ...
 
     def low(self, place: int, upper: int) -> Ints:
         """How many elements whose upper bits are `upper` have which lower 16 bits."""
         ...
 
-    def equal(self, place: int, pattern: int) -> Iterator[Ints]:
-        """Per block: the places of the elements with that very pattern, in order."""
+    def equal(self, place: int, pattern: int, start: int) -> Iterator[Ints]:
+        """Per block: the places of the elements with that very pattern, in order; none of blocks before."""
         ...
 
 
 @dataclass
-class _Inside:
-    """What one pass finds of one parent: elements above its bracket, and flat indices and patterns inside."""
+class _Gathered:
+    """What one pass finds of one parent. starts and counts: of every block, where values are counted."""
 
-    above: int
-    places: list[Ints]
-    patterns: list[Ints]
+    above: int = 0
+    inside: int = 0
+    starts: list[int] = field(default_factory=list)
+    counts: list[tuple[int, ...]] = field(default_factory=list)
+    places: list[Ints] = field(default_factory=list)
+    patterns: list[Ints] = field(default_factory=list)
+
+    def add(self, seen: Seen) -> None:
+        self.above += seen.above
+        self.inside += seen.inside
+        if seen.counts:
+            self.starts.append(seen.start)
+            self.counts.append(seen.counts)
+        elif self.inside <= COLLECTED:
+            self.places.append(seen.places)
+            self.patterns.append(seen.patterns)
 
 
-def kept_magnitudes(counting: Counting, keeps: Sequence[int]) -> list[Bound]:
-    """Per tensor, the threshold and the cut that select exactly its `keeps[i]` greatest |x|.
+def kept_magnitudes(counting: Counting, keeps: Sequence[int], elements: int) -> list[Bound]:
+    """Per tensor of so many elements, the threshold and the cut that select its keeps[i] greatest |x|.
 
     Selected are the elements with |x| above the threshold, and those equal to it at a flat index below the
     cut: the lowest index comes first among equals. keeps: 0 to the tensor's size.
     """
     if not any(keeps):
         return [NONE_KEPT] * len(keeps)
-    sampled = counting.high(STRIDE)
-    brackets = [_bracket(counts, keep / STRIDE) for counts, keep in zip(sampled, keeps, strict=True)]
-    found = _collect(counting, brackets)
-    bounds = [_within(*one) for one in zip(found, keeps, strict=True)] if found else [None] * len(keeps)
-    high = counting.high(1) if None in bounds else []
+    sampled = counting.sample(max(STRIDE, elements // SAMPLED))
+    brackets = [_bracket(np.sort(one), keep, elements) for one, keep in zip(sampled, keeps, strict=True)]
+    gathered = [_Gathered() for _ in keeps]
+    for found in counting.look(brackets):
+        for one, seen in zip(gathered, found, strict=True):
+            one.add(seen)
+    bounds = [
+        _settled(counting, place, bracket, gathered[place], keeps[place])
+        for place, bracket in enumerate(brackets)
+    ]
+    high = counting.high() if None in bounds else []
     return [
-        _counted(counting, keep, place, high[place]) if bound is None else bound
-        for place, (bound, keep) in enumerate(zip(bounds, keeps, strict=True))
+        _counted(counting, keeps[place], place, high[place]) if bound is None else bound
+        for place, bound in enumerate(bounds)
     ]
 
 
-def _bracket(counts: Ints, rank: float) -> tuple[int, int]:
-    """Patterns from … to below … that should hold the sampled element of that rank from the top.
-
-    Nothing is bracketed for a rank of 0.
-    """
-    if rank == 0:
-        return 0, 0
+def _bracket(ordered: Ints, keep: int, elements: int) -> Bracket:
+    """Where the keep-th greatest pattern should lie. ordered: a sample of the elements, ascending."""
+    if keep == 0:
+        return Bracket()
+    total = len(ordered)
+    rank = keep / elements * total
     margin = SIGMAS * math.sqrt(rank) + SIGMAS
-    total = int(counts.sum())
-    least, _ = _bin_of(counts, min(total, math.ceil(rank + margin)))
-    most, _ = _bin_of(counts, max(1, math.floor(rank - margin)))
-    top = HIGH_BINS if rank <= margin else most + 1
-    bottom = 0 if rank + margin >= total else least
-    return bottom << LOW_BITS, top << LOW_BITS
+    most, least = math.floor(rank - margin), math.ceil(rank + margin)
+    top = int(ordered[total - most]) + 1 if most >= 1 else BEYOND
+    bottom = int(ordered[total - least]) if least < total else 0
+    inside = ordered[np.searchsorted(ordered, bottom) : np.searchsorted(ordered, top)]
+    values = tuple(np.unique(inside).tolist())
+    if 0 < len(values) <= VALUES and len(inside) >= REPEATED * len(values):
+        return Bracket(values[0], values[-1] + 1, values)
+    return Bracket(bottom, top) if len(inside) / total * elements <= COLLECTED else Bracket()
 
 
-def _collect(counting: Counting, brackets: Sequence[tuple[int, int]]) -> list[_Inside] | None:
-    """One pass over all parents; None as soon as a bracket holds more than COLLECTED elements."""
-    gathered = [_Inside(0, [], []) for _ in brackets]
-    held = [0] * len(brackets)
-    for found in counting.inside(brackets):
-        for place, (above, places, patterns) in enumerate(found):
-            gathered[place].above += above
-            gathered[place].places.append(places)
-            gathered[place].patterns.append(patterns)
-            held[place] += len(places)
-        if max(held) > COLLECTED:
-            return None
-    return gathered
-
-
-def _within(inside: _Inside, keep: int) -> Bound | None:
-    """The bound, if the keep-th greatest element is among those collected; NONE_KEPT where none is kept."""
+def _settled(counting: Counting, place: int, bracket: Bracket, found: _Gathered, keep: int) -> Bound | None:
+    """The bound by what one pass found; None if the bracket missed it, or held more than was collected."""
+    rank = keep - found.above
     if keep == 0:
         return NONE_KEPT
-    places, patterns = np.concatenate(inside.places), np.concatenate(inside.patterns)
-    rank = keep - inside.above
-    if not 1 <= rank <= len(patterns):
+    if not 1 <= rank <= found.inside:
         return None
+    if not bracket.values:
+        return _within(found, rank) if found.inside <= COLLECTED else None
+    totals = [sum(block) for block in zip(*found.counts, strict=True)]
+    if sum(totals) < found.inside:
+        return None  # values that the sample had not shown
+    down = list(accumulate(reversed(totals)))
+    which = next(n for n, reached in enumerate(down) if reached >= rank)
+    value = len(totals) - 1 - which
+    wanted = rank - (down[which - 1] if which else 0)
+    pattern, blocks = bracket.values[value], zip(found.starts, found.counts, strict=True)
+    for start, counts in blocks:  # only the block of the last element kept is gone through for places
+        if counts[value] >= wanted:
+            return _reached(counting.equal(place, pattern, start), pattern, wanted)
+        wanted -= counts[value]
+    raise AssertionError("the blocks' counts are those of their total")
+
+
+def _reached(blocks: Iterator[Ints], pattern: int, wanted: int) -> Bound:
+    """The bound at a pattern whose places come block by block."""
+    for places in blocks:
+        if len(places) >= wanted:
+            return _number(pattern), int(places[wanted - 1]) + 1
+        wanted -= len(places)
+    raise AssertionError("the counts promised this many equal elements")
+
+
+def _within(found: _Gathered, rank: int) -> Bound:
+    """The bound at the element of that rank among those collected."""
+    places, patterns = np.concatenate(found.places), np.concatenate(found.patterns)
     high = patterns >> LOW_BITS  # counted twice: np.partition took 30 times as long among many equal patterns
     first = int(high.min())
     upper, above = _bin_of(np.bincount(high - first), rank)
@@ -124,12 +195,8 @@ def _counted(counting: Counting, keep: int, place: int, high: Ints) -> Bound:
     """The bound of one parent by counting alone: a pass after that for `high`, and another up to the cut."""
     upper, above = _bin_of(high, keep)
     last, above_last = _bin_of(counting.low(place, upper), keep - above)
-    pattern, wanted = upper << LOW_BITS | last, keep - above - above_last
-    for found in counting.equal(place, pattern):
-        if len(found) >= wanted:
-            return _number(pattern), int(found[wanted - 1]) + 1
-        wanted -= len(found)
-    raise AssertionError("the counts promised this many equal elements")
+    pattern = upper << LOW_BITS | last
+    return _reached(counting.equal(place, pattern, 0), pattern, keep - above - above_last)
 
 
 def _bin_of(counts: Ints, keep: int) -> tuple[int, int]:

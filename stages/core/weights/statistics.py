@@ -36,15 +36,19 @@ class Known:
         """The values of every statistic that the method needs of one tensor, in the order of its needs."""
         seen: dict[str, tuple[float, ...]] = {}
         for need in source.plan.method.needed(source.job.options):
-            values = self._recall(need, source)
+            values = self._recall(need, source.plan, source.job)
             if values is None:
                 values = backend.measure(need, source, dict(seen))
                 self._keep(need, source, values)
             seen.update({need.label + name: found for name, found in values.items()})
         return seen
 
-    def _recall(self, need: Need, source: Source) -> Statistics | None:
-        entries = _entries(need, source.plan, source.job)
+    def knows(self, plan: Plan, job: Job) -> bool:
+        """Whether nothing has to be measured of that tensor."""
+        return all(self._recall(need, plan, job) is not None for need in plan.method.needed(job.options))
+
+    def _recall(self, need: Need, plan: Plan, job: Job) -> Statistics | None:
+        entries = _entries(need, plan, job)
         rows = [self.given.get(subject, {}).get(entry) for subject, entry in entries]
         known = [tuple(row) for row in rows if row is not None]
         if not known or len(known) < len(rows):

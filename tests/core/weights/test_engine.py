@@ -253,3 +253,27 @@ def test_blocks_are_joined_to_whole_tensors_in_their_order() -> None:
     (whole,) = engine.whole_tensor(blocks)
     assert whole.start == 0
     assert [row.tolist() for row in whole.rows] == [first.tolist(), second.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("della", {"rescale": "l1", "density": [0.4, 0.6], "epsilon": [0.2, 0.1]}),
+        ("della_linear", {"rescale": "l1"}),
+        ("ties", {"density": [0.1, 0.7], "divisor": "none"}),
+        ("dare_ties", {"drop": [0.1, 0.7]}),
+        ("breadcrumbs", {"density": [0.1, 0.7], "gamma": [0.05, 0.0]}),
+    ],
+)
+def test_a_share_for_each_parent_gives_one_result_for_any_blocks_and_threads(
+    tmp_path: Path, method: str, options: dict[str, Any]
+) -> None:
+    made = family(tmp_path, torch.bfloat16)
+    plan = planned(made, recipe(method, dtype="float32", **options))
+    runs = ((1, 1 << 16), (2, 1 << 16), (2, 3 << 16), (1, 1 << 18))
+    first, *others = (
+        dict(engine.stream(plan, made.sources, threads=threads, block_elements=block))
+        for threads, block in runs
+    )
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)

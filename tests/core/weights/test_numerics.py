@@ -153,7 +153,7 @@ def _selected(x: torch.Tensor, keep: int, block: int) -> torch.Tensor:
     def each(function: Callable[[Slice], T], stride: int = 1) -> Iterator[T]:
         return (function(Slice([x[i : i + block : stride]], [], i)) for i in range(0, x.numel(), block))
 
-    ((threshold, cut),) = kept_magnitudes(Slices(each), [keep])
+    ((threshold, cut),) = kept_magnitudes(Slices(each), [keep], x.numel())
     index = torch.arange(x.numel())
     return (x.abs() > threshold) | ((x.abs() == threshold) & (index < cut))
 

@@ -17,6 +17,8 @@ ARGUMENTS: Mapping[str, str] = {
     "finite": "in* i64",
     "dots": "in* i64 i64 i64 f64* f32* f64*",
     "masked_l1": "in* i64 i64 i64 u64* u16* f64* f32* f64* u64*",
+    "sample": "in* in* i64 i32* f32*",
+    "tally": "in* in* i64 u32* i64 i64* f32*",
     "count_high": "in* in* i64 i64* f32*",
     "count_low": "in* in* i64 u32 i64* f32*",
     "collect": "in* in* i64 u32 u32 i64* i32* i64* f32*",

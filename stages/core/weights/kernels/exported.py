@@ -72,6 +72,19 @@ def masked_l1(
     return 0
 
 
+def sample(base: Any, parent: Any, n: int, patterns: Any, work: Any) -> int:
+    """0; patterns: [n]."""
+    measuring.sample(carray(base, n), carray(parent, n), carray(patterns, n), carray(work, 2 * CHUNK))
+    return 0
+
+
+def tally(base: Any, parent: Any, n: int, values: Any, many: int, counts: Any, work: Any) -> int:
+    """0; values: [many]; counts: [many + 2]."""
+    area = carray(work, 2 * CHUNK)
+    measuring.tally(carray(base, n), carray(parent, n), carray(values, many), carray(counts, many + 2), area)
+    return 0
+
+
 def count_high(base: Any, parent: Any, n: int, counts: Any, work: Any) -> int:
     """0; counts: [2^15]."""
     measuring.count_high(carray(base, n), carray(parent, n), carray(counts, 1 << 15), carray(work, 2 * CHUNK))
@@ -98,5 +111,5 @@ def collect(
 
 TABLE = {
     made.__name__: made
-    for made in (combine, consensus, finite, dots, masked_l1, count_high, count_low, collect)
+    for made in (combine, consensus, finite, dots, masked_l1, sample, tally, collect, count_high, count_low)
 }

@@ -25,7 +25,7 @@ from stages.core.weights.method import Need, Options, Statistics, number, number
 from stages.core.weights.numerics import LEAF, drop_count, float32_below, mask_key
 from stages.core.weights.plan import Plan
 from stages.core.weights.registry import LINES
-from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Ints, kept_magnitudes
+from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Bracket, Ints, Seen, kept_magnitudes
 from stages.core.weights.statistics import keeps
 from stages.core.weights.sums import pairwise
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 CHUNK = 2048  # elements.CHUNK, whose module needs numba
 NONE = np.empty(0, np.float32)
+NO_PLACES = np.empty(0, np.int64)
 
 
 class Fast:
@@ -67,7 +68,7 @@ class Fast:
             sums = self._sums(source, 2 * parents, self._masked_l1)
             return {"l1": sums[:parents], "masked_l1": sums[parents:]}
         wanted = keeps(need, source.job.options, parents, source.job.elements)
-        bounds = kept_magnitudes(_Counted(self, source), wanted)
+        bounds = kept_magnitudes(_Counted(self, source), wanted, source.job.elements)
         return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
 
     def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
@@ -173,58 +174,96 @@ class _Counted:
 
     def __init__(self, backend: Fast, source: Source) -> None:
         self._source = source
-        self._high, self._low, self._collect = backend.counters(source)
+        self._sample, self._tally, self._collect, self._high, self._low = backend.counters(source)
         self._size = ITEMSIZE[source.dtypes[0]]
 
-    def high(self, stride: int) -> list[Ints]:
+    def sample(self, stride: int) -> list[Ints]:
+        """Patterns of one element in `stride`, per parent."""
+
+        def look(block: Block) -> list[Ints]:
+            raw = np.ascontiguousarray(together(block).view(f"u{self._size}")[:, ::stride])
+            found = [np.empty(raw.shape[1], np.int32) for _ in raw[1:]]
+            work = np.empty(2 * CHUNK, np.float32)
+            for parent, patterns in zip(raw[1:], found, strict=True):
+                self._sample(*_rows(raw, parent), raw.shape[1], patterns.ctypes.data, work.ctypes.data)
+            return found
+
+        return [np.concatenate(blocks) for blocks in zip(*self._source.each(look), strict=True)]
+
+    def look(self, brackets: Sequence[Bracket]) -> Iterator[list[Seen]]:
+        """What lies above and inside the brackets."""
+
+        def seen(block: Block) -> list[Seen]:
+            return [
+                self._tallied(block, place, bracket.values)
+                if bracket.values
+                else self._collected(block, place, bracket)
+                for place, bracket in enumerate(brackets)
+            ]
+
+        return self._source.each(seen)
+
+    def high(self) -> list[Ints]:
         """Counts of the upper bits per parent."""
 
         def count(block: Block) -> list[Ints]:
-            raw = together(block).view(f"u{self._size}")[:, ::stride]
-            raw, work = np.ascontiguousarray(raw), np.empty(2 * CHUNK, np.float32)
+            raw, work = together(block), np.empty(2 * CHUNK, np.float32)
             found = [np.zeros(HIGH_BINS, np.int64) for _ in raw[1:]]
             for parent, counts in zip(raw[1:], found, strict=True):
-                self._high(*_rows(raw, parent), raw.shape[1], counts.ctypes.data, work.ctypes.data)
+                self._high(*_rows(raw, parent), self._elements(raw), counts.ctypes.data, work.ctypes.data)
             return found
 
         return _total(self._source.each(count))
-
-    def inside(self, brackets: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, Ints, Ints]]]:
-        """What lies above and inside the brackets."""
-
-        def look(block: Block) -> list[tuple[int, Ints, Ints]]:
-            return [self._within(block, place, bracket) for place, bracket in enumerate(brackets)]
-
-        return self._source.each(look)
 
     def low(self, place: int, upper: int) -> Ints:
         """Counts of the lower bits under one upper part."""
 
         def count(block: Block) -> list[Ints]:
             raw, counts = together(block), np.zeros(LOW_BINS, np.int64)
-            work = np.empty(2 * CHUNK, np.float32)
-            elements = raw.shape[1] // self._size
-            self._low(*_rows(raw, raw[place + 1]), elements, upper, counts.ctypes.data, work.ctypes.data)
+            work, rows = np.empty(2 * CHUNK, np.float32), _rows(raw, raw[place + 1])
+            self._low(*rows, self._elements(raw), upper, counts.ctypes.data, work.ctypes.data)
             return [counts]
 
         (found,) = _total(self._source.each(count))
         return found
 
-    def equal(self, place: int, pattern: int) -> Iterator[Ints]:
-        """Places of one pattern."""
-        return self._source.each(lambda block: self._within(block, place, (pattern, pattern + 1))[1])
+    def equal(self, place: int, pattern: int, start: int) -> Iterator[Ints]:
+        """Places of one pattern, from the block that begins at `start`."""
+        bracket = Bracket(pattern, pattern + 1)
+        return self._source.each(
+            lambda block: (
+                self._collected(block, place, bracket).places
+                if block.start >= start
+                else np.empty(0, np.int64)
+            )
+        )
 
-    def _within(self, block: Block, place: int, bracket: tuple[int, int]) -> tuple[int, Ints, Ints]:
+    def _tallied(self, block: Block, place: int, values: tuple[int, ...]) -> Seen:
+        raw, wanted = together(block), np.array(values, np.uint32)
+        counts, work = np.empty(len(values) + 2, np.int64), np.empty(2 * CHUNK, np.float32)
+        self._tally(
+            *_rows(raw, raw[place + 1]), self._elements(raw), wanted.ctypes.data, len(values),
+            counts.ctypes.data, work.ctypes.data,
+        )  # fmt: skip
+        above, inside, *each = counts.tolist()
+        return Seen(block.start, above, inside, tuple(each), NO_PLACES, NO_PLACES)
+
+    def _collected(self, block: Block, place: int, bracket: Bracket) -> Seen:
+        if bracket.top == bracket.bottom:
+            return Seen(block.start, 0, 0, (), NO_PLACES, NO_PLACES)
         raw = together(block)
-        elements = raw.shape[1] // self._size
+        elements = self._elements(raw)
         places, patterns = np.empty(elements, np.int64), np.empty(elements, np.int32)
         counts, work = np.empty(2, np.int64), np.empty(2 * CHUNK, np.float32)
         self._collect(
-            *_rows(raw, raw[place + 1]), elements, *bracket,
+            *_rows(raw, raw[place + 1]), elements, bracket.bottom, bracket.top,
             places.ctypes.data, patterns.ctypes.data, counts.ctypes.data, work.ctypes.data,
         )  # fmt: skip
         above, inside = counts.tolist()
-        return above, places[:inside] + block.start, patterns[:inside].copy()
+        return Seen(block.start, above, inside, (), places[:inside] + block.start, patterns[:inside].copy())
+
+    def _elements(self, raw: Bytes) -> int:
+        return int(raw.shape[1]) // self._size
 
 
 class _Votes:

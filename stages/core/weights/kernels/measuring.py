@@ -135,6 +135,39 @@ def patterns_of(base: Any, parent: Any, work: Any) -> Any:
 
 
 @njit
+def sample(base: Any, parent: Any, patterns: Any, work: Any) -> None:
+    """patterns: of |delta|."""
+    for a in range(0, len(parent), CHUNK):
+        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        target = patterns[a : a + CHUNK]
+        for i in range(len(bits)):
+            target[i] = bits[i]
+
+
+@njit
+def tally(base: Any, parent: Any, values: Any, counts: Any, work: Any) -> None:
+    """counts: how many |delta| patterns lie above the last value, from the first to it, and at each of them.
+
+    values: uint32, ascending.
+    """
+    bottom, last = values[0], values[len(values) - 1]
+    counts[:] = 0
+    for a in range(0, len(parent), CHUNK):
+        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        above, inside = np.int32(0), np.int32(0)
+        for i in range(len(bits)):
+            above += np.int32(bits[i] > last)
+            inside += np.int32(bits[i] >= bottom)
+        counts[0] += above
+        counts[1] += inside - above
+        for v in range(len(values)):
+            value, equal = values[v], np.int32(0)
+            for i in range(len(bits)):
+                equal += np.int32(bits[i] == value)
+            counts[v + 2] += equal
+
+
+@njit
 def collect(
     base: Any, parent: Any, bottom: Any, top: Any, places: Any, patterns: Any, counts: Any, work: Any
 ) -> None:

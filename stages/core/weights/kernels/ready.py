@@ -17,7 +17,7 @@ from stages.core.records.files import cache_folder
 from stages.core.weights.kernels.catalogue import TYPES, Kernel, kernel
 from stages.core.weights.plan import Job, Plan
 
-COUNTING = ("count_high", "count_low", "collect")
+COUNTING = ("sample", "tally", "collect", "count_high", "count_low")
 MEASURING = {"dots": ("dots",), "masked_l1": ("masked_l1",), "kept_magnitude": COUNTING}
 PACKAGES = ("numba", "llvmlite", "numpy")
 
