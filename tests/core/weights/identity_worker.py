@@ -6,7 +6,7 @@ Run as `python -m tests.core.weights.identity_worker DIRECTORY`, with the switch
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from stages.core.weights import engine, writer
+from stages.core.weights.backend import Backend
+from stages.core.weights.plan import Plan
 from tests.core.weights.family import LABELS, Family, planned, recipe
 
 METHODS = {
@@ -48,8 +50,9 @@ def digests(
     dtype: str,
     runs: tuple[tuple[int, int], ...] = RUNS,
     methods: Mapping[str, Mapping[str, Any]] = METHODS,
+    backend: Callable[[Plan], Backend | None] = lambda plan: None,
 ) -> dict[str, str]:
-    """'method dtype threads block' -> sha256 of the merged file."""
+    """'method dtype threads block' -> sha256 of the merged file. backend: that of a plan; plain without."""
     found = {}
     for method, options in methods.items():
         plan = planned(made, recipe(method, dtype=dtype, **options))
@@ -58,7 +61,13 @@ def digests(
                 output = Path(directory) / "out"
                 writer.preallocate(plan, output)
                 merged = engine.execute(
-                    plan, made.sources, made.manifests, output, threads=threads, block_elements=block
+                    plan,
+                    made.sources,
+                    made.manifests,
+                    output,
+                    threads=threads,
+                    block_elements=block,
+                    backend=backend(plan),
                 )
             found[f"{method} {dtype} {threads} {block}"] = merged.files["model.safetensors"]
     return found

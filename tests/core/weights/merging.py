@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.core.records.recipe import Recipe
-from stages.core.weights import engine, reader, writer
+from stages.core.weights import engine, reader, registry, writer
+from stages.core.weights.kernels import ready
+from stages.core.weights.kernels.fast import Fast
+from stages.core.weights.plan import Plan
 from tests.core.weights.family import LABELS, Family, planned, save
 from tests.reference import rounding
 
 Array = NDArray[np.float64]
-# what every merge below hands to the engine besides: a fixture may add a backend, threads or a block size
-OPTIONS: dict[str, Any] = {}
 
 
 def checkpoints(root: Path, *states: Mapping[str, Tensor], first: int = 0) -> Family:
@@ -31,14 +32,28 @@ def checkpoints(root: Path, *states: Mapping[str, Tensor], first: int = 0) -> Fa
 def merged(made: Family, wanted: Recipe, **options: Any) -> dict[str, Tensor]:
     """Every tensor of the merge, with the inputs' digests verified."""
     plan = planned(made, wanted)
-    return dict(engine.stream(plan, made.sources, made.manifests, **{**OPTIONS, **options}))
+    return dict(engine.stream(plan, made.sources, made.manifests, **options))
 
 
 def written(made: Family, wanted: Recipe, output: Path, **options: Any) -> engine.Merged:
     """The merge as files in `output`, which must not exist: their digests and the notes."""
     plan = planned(made, wanted)
     writer.preallocate(plan, output)
-    return engine.execute(plan, made.sources, made.manifests, output, **{**OPTIONS, **options})
+    return engine.execute(plan, made.sources, made.manifests, output, **options)
+
+
+def coded(method: str, parents: int, options: Mapping[str, Any]) -> bool:
+    """Whether such a merge has anything that kernels do."""
+    chosen = registry.get(method)
+    needs = chosen.needed(registry.resolve(method, options, parents))
+    return chosen.kernel is not None or any(n.of is None and n.statistic in ready.MEASURING for n in needs)
+
+
+def compiled(plan: Plan) -> Fast:
+    """The backend with its kernels, compiled into the cache of this user if they are not there."""
+    folder = ready.ensure(plan)
+    assert folder is not None
+    return Fast(plan, folder)
 
 
 def save_sharded(tensors: Mapping[str, Tensor], directory: Path, order: Sequence[str], shards: int) -> None:

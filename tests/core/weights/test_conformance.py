@@ -16,8 +16,9 @@ from torch import Tensor
 
 from stages.core.records.recipe import Recipe
 from stages.core.weights import engine, registry
-from tests.core.weights.family import LABELS, Family, family, planned, recipe, state, values
-from tests.core.weights.merging import assert_conforms
+from tests.core.weights import family
+from tests.core.weights.family import LABELS, Family, planned, recipe, state, values
+from tests.core.weights.merging import assert_conforms, checkpoints
 from tests.reference import table
 
 Array = NDArray[np.float64]
@@ -98,6 +99,8 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     *[(method, 2, {"spectrum": "all", "scale": 0.6}) for method in ("iso_c", "iso_cts")],
     *[("iso_cts", 3, {"common_fraction": fraction}) for fraction in (0.0, 0.31, 1.0)],
 ]
+# three leaves in one tensor; lengths about one and two leaves are in test_every_option.py, for every method
+SHAPES = {**family.SHAPES, "layer.0.weight": (97, 95), "layer.1.weight": (1025,)}
 
 
 def expected(wanted: Recipe, name: str, arrays: list[Array]) -> tuple[Array, list[Array]]:
@@ -119,9 +122,8 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Family,
     """Seventeen checkpoints in each parent type, beside their tensors."""
     found = {}
     for dtype in ("float32", "bfloat16", "float16"):
-        torch_dtype = getattr(torch, dtype)
-        made = family(tmp_path_factory.mktemp(dtype), torch_dtype, parents=16)
-        found[dtype] = made, [state(member, torch_dtype) for member in range(17)]
+        states = [state(member, getattr(torch, dtype), SHAPES) for member in range(17)]
+        found[dtype] = checkpoints(tmp_path_factory.mktemp(dtype), *states), states
     return found
 
 
