@@ -23,6 +23,8 @@ from tests.reference import table
 
 Array = NDArray[np.float64]
 
+# each choice once: test_every_option.py crosses them
+VOTES = (("sum_weighted", "none"), ("sum", "surviving_weights"), ("count", "count"))
 CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("linear", 2, {}),
     ("linear", 2, {"weights": [0.3, 1.7]}),
@@ -36,8 +38,7 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("task_arithmetic", 2, {"weights": [0.2, 0.7], "normalise": True, "scale": 0.9}),
     *[
         ("ties", 3, {"weights": [1.0, 0.6, 0.7], "election": election, "divisor": divisor, "scale": 0.7})
-        for election in ("sum_weighted", "sum", "count")
-        for divisor in ("surviving_weights", "count", "none")
+        for election, divisor in VOTES
     ],
     *[("ties", 2, {"density": density}) for density in (0.0, 1e-9, 0.05, 0.5, 1.0)],
     ("ties", 3, {"density": [0.05, 1.0, 0.4], "weights": [1.0, 0.6, 0.7], "divisor": "none"}),
@@ -51,8 +52,7 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     *[
         ("dare_ties", 3, {"drop": 0.4, "rescale": r, "election": election, "divisor": divisor})
         for r in ("paper", "l1", "none")
-        for election in ("sum_weighted", "sum", "count")
-        for divisor in ("surviving_weights", "count", "none")
+        for election, divisor in VOTES
     ],
     *[("dare_ties", 3, {"drop": [0.2, 0.0, 0.7], "rescale": r}) for r in ("paper", "l1", "none")],
     *[("task_slerp", 2, {"t": t, "opposite": "chord"}) for t in (0.0, 0.3, 1.0)],

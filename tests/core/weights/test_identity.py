@@ -67,7 +67,13 @@ def _run(root: Path, switches: dict[str, str]) -> Any:
     if not known and "NPY_DISABLE_CPU_FEATURES" in switches:
         switches = {**switches, "NPY_DISABLE_CPU_FEATURES": "X86_V3"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.core.weights.identity_worker", str(root)],
+        [
+            sys.executable,
+            "-m",
+            "tests.core.weights.identity_worker",
+            str(root),
+            *([] if switches else ["every"]),
+        ],
         env={**inherited, "OMP_NUM_THREADS": "1", **switches},
         cwd=Path(__file__).parents[3],
         capture_output=True,
@@ -89,7 +95,10 @@ def test_each_switch_took_effect(reports: Any) -> None:
 
 @pytest.mark.parametrize("leg", ["plain", "avx2"])
 def test_digests_do_not_depend_on_the_instruction_set(reports: Any, leg: str) -> None:
-    assert reports[leg]["digests"] == reports["widest"]["digests"]
+    """Threads and blocks vary in these legs for one type of output, in the widest for all three."""
+    found, widest = reports[leg]["digests"], reports["widest"]["digests"]
+    assert len(found) == len(METHODS) * (9 + len(RUNS) - 1)
+    assert found == {key: widest[key] for key in found}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,11 +1,13 @@
 """Compiled kernels: every method, option, type and size merges to the bytes of the plain coding."""
 
+import ctypes
 import itertools
 import json
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from stages.core.weights import engine, registry, writer
 from stages.core.weights.kernels import catalogue, compiling, ready
 from stages.core.weights.kernels.catalogue import kernel
 from stages.core.weights.kernels.fast import Fast
+from stages.core.weights.kernels.loading import load
 from stages.core.weights.method import Method
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, values
 from tests.core.weights.merging import checkpoints, coded, compiled
@@ -27,6 +30,7 @@ from tests.reference import table
 
 FLOATS = ("bfloat16", "float32", "float16")
 TYPES = [*((name, name) for name in FLOATS), ("bfloat16", "float32"), ("float32", "float16")]
+RUNS = ((1, LEAF), (2, 4 * LEAF))  # (threads, block_elements)
 CODED = [method.name for method in registry.METHODS if method.kernel is not None]
 
 
@@ -67,11 +71,14 @@ def small_members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]
     return found
 
 
-def alike(made: Family, wanted: Recipe, output: Path) -> None:
-    """Hold the bytes, digests and notes of kernels against those of the plain coding."""
+def alike(made: Family, wanted: Recipe, output: Path, runs: Sequence[tuple[int, int]]) -> None:
+    """Hold the bytes, digests and notes of kernels against those of the plain coding.
+
+    runs: threads and block size of each merge by kernels.
+    """
     backend = compiled(planned(made, wanted))
     plain = files(made, wanted, output / "plain", None)
-    for threads, block in ((1, 1 << 16), (2, 1 << 18)):
+    for threads, block in runs:
         quick = files(made, wanted, output / str(threads), backend, threads=threads, block_elements=block)
         assert quick == plain, f"{wanted.method} {dict(wanted.parameters)}"
 
@@ -83,13 +90,19 @@ def alike(made: Family, wanted: Recipe, output: Path) -> None:
 def test_kernels_write_the_bytes_of_the_plain_coding_for_every_choice_and_number(
     small_members: Any, tmp_path: Path, method: str, parents: int
 ) -> None:
-    """Each case of test_every_option.py in which a kernel takes part; the types take turns."""
+    """Each case of test_every_option.py in which a kernel takes part; the types take turns.
+
+    For sixteen parents the defaults and the first setting: how many there are decides nothing but loops.
+    """
+    chosen = cases(registry.get(method), parents)
+    if parents > 3:
+        chosen = [{}, *table.ENTRIES[method].settings(parents)[:1]]
     turns = itertools.cycle(TYPES[place % len(TYPES)] for place in range(parents, parents + len(TYPES)))
-    for place, options in enumerate(cases(registry.get(method), parents)):
+    for place, options in enumerate(chosen):
         read, written = next(turns)
         wanted = recipe(method, parents=parents, dtype=written, **options)
         if coded(method, parents, options):
-            alike(small_members[read], wanted, tmp_path / str(place))
+            alike(small_members[read], wanted, tmp_path / str(place), [(2, LEAF)])
         else:
             assert ready.ensure(planned(small_members[read], wanted)) is None
 
@@ -102,7 +115,7 @@ def test_kernels_write_the_bytes_of_the_plain_coding_in_every_type(
     """On tensors of up to three leaves: the defaults, and the first setting of the table."""
     read, written = types
     for place, options in enumerate([{}, *table.ENTRIES[method.name].settings(2)[:1]]):
-        alike(members[read], recipe(method.name, dtype=written, **options), tmp_path / str(place))
+        alike(members[read], recipe(method.name, dtype=written, **options), tmp_path / str(place), RUNS)
 
 
 @pytest.mark.parametrize("types", TYPES, ids="-".join)
@@ -111,7 +124,7 @@ def test_masks_and_their_norms_are_alike_in_every_type(
 ) -> None:
     for method in ("dare_linear", "dare_ties"):
         wanted = recipe(method, dtype=types[1], drop=[0.3, 0.7], rescale="l1")
-        alike(members[types[0]], wanted, tmp_path / method)
+        alike(members[types[0]], wanted, tmp_path / method, RUNS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99, 2047, 2048, 2049, 2**16 - 1, 2**16, 2**16 + 1, 2**17 + 7])
@@ -303,6 +316,15 @@ def test_kernels_for_any_x86_64_write_the_bytes_of_those_for_this_processor(
     plan = planned(made, wanted)
     backend = Fast(plan, generic)
     assert files(made, wanted, tmp_path / "a", backend) == files(made, wanted, tmp_path / "b", compiled(plan))
+
+
+def test_kernels_of_two_folders_are_two_codes(members: Any, generic: Path) -> None:
+    plan = planned(members["bfloat16"], recipe("linear"))
+    ours = ready.ensure(plan)
+    assert ours is not None
+    one = kernel("combine", "bfloat16", "bfloat16")
+    places = {ctypes.cast(load(folder, one), ctypes.c_void_p).value for folder in (ours, generic)}
+    assert len(places) == 2
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 has the widths that are compared")

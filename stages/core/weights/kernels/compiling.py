@@ -42,7 +42,7 @@ def assembly(kernel: Kernel, *, cpu: str | None = None) -> str:
 
 @cache
 def _numba(kernel: Kernel) -> tuple[str, str]:
-    """The function's name and LLVM's text, which is one for all processors."""
+    """The function's name and LLVM's text, from which code for any processor is made."""
     signature = types.int64(*(_type(word) for word in kernel.arguments))
     made = numba.cfunc(signature, nopython=True, error_model="numpy")(exported.TABLE[kernel.name])
     return made.native_name, made.inspect_llvm()
