@@ -38,10 +38,10 @@ Identity was shown (tests/core/weights/test_identity.py) on these, and is claime
 | the same | AVX-512 | AVX-512 | 1, 2, 4 threads; three block sizes; any shards; file or memory |
 | AMD EPYC (Zen 3), x86-64 | default, AVX2 | X86_V2, X86_V3 | all of the above, the same digests |
 
-Compiled kernels (kernels/) are made for the processor they run on, and obey no switch of torch or numpy. They gave
-the same digests on the Zen 3 alone: for AVX2 (vectors of 32 bytes) every method that has a kernel, every pair of
-types, 1, 2, 4 threads, three block sizes, shards; for any x86-64 (16 bytes, no AVX) the same methods
-from bfloat16 to bfloat16 (test_kernels.py). AVX-512, other makers and Arm were not shown.
+Compiled kernels (kernels/) are made for the processor they run on, and obey no switch of torch or numpy. They
+gave the same digests on the Zen 3 alone: made for AVX2 (vectors of 32 bytes), every method that has a kernel,
+every pair of types, 1, 2, 4 threads, three block sizes, shards; made for any x86-64 (16 bytes, no AVX), the
+same methods from bfloat16 to bfloat16 (test_kernels.py). AVX-512, other makers and Arm were not shown.
 """
 
 import hashlib
