@@ -45,19 +45,23 @@ def karcher(parents: Sequence[Array], weights: Sequence[float], *, steps: int = 
     return np.asarray(mean * (parts * lengths).sum())
 
 
-def model_stock(base: Array, parents: Sequence[Array], *, obtuse: str = "base") -> Array:
-    """t · mean(θ) + (1 − t) · θ₀ with t = N cos / (1 + (N − 1) cos), cos the mean over pairs, at least 0.
+def model_stock_share(deltas: Sequence[Array], *, obtuse: str = "base") -> float:
+    """t / N with t = N cos / (1 + (N − 1) cos), cos the mean over pairs, at least 0.
 
     obtuse formula: cos as it comes out, below 0 too.
     """
-    deltas, count = [theta - base for theta in parents], len(parents)
-    cosines = []
+    count, cosines = len(deltas), []
     for i in range(count):
         for j in range(i + 1, count):
             length = np.sqrt((deltas[i] ** 2).sum() * (deltas[j] ** 2).sum())
             cosines.append((deltas[i] * deltas[j]).sum() / length if length > 0 else 0.0)
     cos = max(0.0 if obtuse == "base" else -1.0, float(np.mean(cosines)))
-    t = count * cos / (1 + (count - 1) * cos)
+    return cos / (1 + (count - 1) * cos)
+
+
+def model_stock(base: Array, parents: Sequence[Array], *, obtuse: str = "base") -> Array:
+    """t · mean(θ) + (1 − t) · θ₀, with t from `model_stock_share`."""
+    t = len(parents) * model_stock_share([theta - base for theta in parents], obtuse=obtuse)
     return np.asarray(t * np.mean(parents, axis=0) + (1 - t) * base)
 
 
@@ -147,7 +151,8 @@ def consensus(
     for delta, threshold in zip(own, thresholds, strict=True):
         margin = np.abs(delta) - threshold * np.abs(total - delta)
         votes += margin >= 0
-        unsure |= (np.abs(margin) < 1e-6 * np.max(np.abs(own), axis=0)) & (margin != 0) & (threshold > 0)
+        near = np.abs(margin) < 1e-6 * np.max(np.abs(own), axis=0)
+        unsure |= near & ((margin != 0) | (delta != 0)) & (threshold > 0)
     return base + np.where(unsure, np.nan, scale * np.where(votes >= active_in, total, 0.0))
 
 

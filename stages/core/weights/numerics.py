@@ -14,8 +14,7 @@
    a row are those of a stable sort by |delta|, which any correct sort gives.
 6. Masks depend on (seed, parent digest, tensor name, element index) alone: `mask_key`, masks.py.
 7. The result is rounded once, to nearest even, to the output type. An overflow is refused.
-8. Tensor order, offsets, headers and shard limits follow from the recipe and the input headers (plan.py).
-
+8. Tensor order, offsets, headers and shard limits follow from the recipe and the input headers (layout.py).
 9. Matrices of tsv_m, iso_c and iso_cts, and they alone, go through LAPACK and BLAS (spectra.py): their
    float32 deltas are widened to float64, decomposed and multiplied there, scaled by the float64 coefficient,
    rounded once to float32 and added to the base by number 2. Pinned: float64, torch's gesdd and gemm, one
@@ -25,10 +24,9 @@
    hides most of that, and nothing guarantees it. The note of each such tensor names library and instructions
    (`lapack`), so that `mergelab verify` can say why bytes differ; golden.json pins none of them. All other
    tensors of these methods are under numbers 1 to 8.
-
 10. A byte budget (`read_bytes`) leaves regions of parents unread: REGION elements of a tensor in flat order,
-the last one shorter. There the parent counts as equal to the base: its delta is zero. Which regions these are
-is a function of the budget and of float64 sums of squared float32 deltas, by number 4 (budget.py).
+   the last one shorter. There the parent counts as equal to the base: its delta is zero. Which regions these
+   are is a function of the budget and of float64 sums of squared float32 deltas, by number 4 (budget.py).
 
 But for number 9, no libm, BLAS, unstable sort or vector-width dependent sum takes part. The caller must not
 flush subnormals.
@@ -40,6 +38,12 @@ Identity was shown (tests/core/weights/test_identity.py) on these, and is claime
 |---|---|---|---|
 | AMD EPYC (Zen 4), x86-64 | default, AVX2, AVX-512 | X86_V2, AVX-512 | every method and type (not number 9) |
 | the same | AVX-512 | AVX-512 | 1, 2, 4 threads; three block sizes; any shards; file or memory |
+| AMD EPYC (Zen 3), x86-64 | default, AVX2 | X86_V2, X86_V3 | all of the above, the same digests |
+
+Compiled kernels (kernels/) are made for the processor they run on, and obey no switch of torch or numpy. They
+gave the same digests on the Zen 3 alone: made for AVX2 (vectors of 32 bytes), every method that has a kernel,
+every pair of types, 1, 2, 4 threads, three block sizes, shards; made for any x86-64 (16 bytes, no AVX), the
+same methods from bfloat16 to bfloat16 (test_kernels.py). AVX-512, other makers and Arm were not shown.
 """
 
 import hashlib

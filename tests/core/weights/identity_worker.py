@@ -1,12 +1,12 @@
 """Prints, as JSON, what this process runs on and the digest of every merge of a prepared directory.
 
-Run as `python -m tests.core.weights.identity_worker DIRECTORY`, with the switches in the environment.
+Run as `python -m tests.core.weights.identity_worker DIRECTORY [every]`, with the switches in the environment.
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from stages.core.weights import engine, writer
+from stages.core.weights.backend import Backend
+from stages.core.weights.plan import Plan
 from tests.core.weights.family import LABELS, Family, planned, recipe
 
 METHODS = {
@@ -48,8 +50,9 @@ def digests(
     dtype: str,
     runs: tuple[tuple[int, int], ...] = RUNS,
     methods: Mapping[str, Mapping[str, Any]] = METHODS,
+    backend: Callable[[Plan], Backend | None] = lambda plan: None,
 ) -> dict[str, str]:
-    """'method dtype threads block' -> sha256 of the merged file."""
+    """'method dtype threads block' -> sha256 of the merged file. backend: that of a plan; plain without."""
     found = {}
     for method, options in methods.items():
         plan = planned(made, recipe(method, dtype=dtype, **options))
@@ -58,14 +61,23 @@ def digests(
                 output = Path(directory) / "out"
                 writer.preallocate(plan, output)
                 merged = engine.execute(
-                    plan, made.sources, made.manifests, output, threads=threads, block_elements=block
+                    plan,
+                    made.sources,
+                    made.manifests,
+                    output,
+                    threads=threads,
+                    block_elements=block,
+                    backend=backend(plan),
                 )
             found[f"{method} {dtype} {threads} {block}"] = merged.files["model.safetensors"]
     return found
 
 
-def main(root: Path) -> None:
-    """Merge what lies in `root` in every way, and print the report."""
+def main(root: Path, every: bool) -> None:
+    """Merge what lies in `root` in every way, and print the report.
+
+    Threads and blocks vary for parents in bfloat16: with each output if `every`, else with bfloat16 alone.
+    """
     features = np._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
     report = {
         "torch": torch.backends.cpu.get_cpu_capability(),
@@ -77,10 +89,11 @@ def main(root: Path) -> None:
         for place, label in enumerate(LABELS[:3]):
             made.adopt(label, root / parents / f"member-{place}")
         for output in ("float32", "bfloat16", "float16"):
-            found = digests(made, output, RUNS if parents == "bfloat16" else RUNS[:1])
+            varied = parents == "bfloat16" and (every or output == "bfloat16")
+            found = digests(made, output, RUNS if varied else RUNS[:1])
             report["digests"].update({f"{parents} {key}": digest for key, digest in found.items()})
     print(json.dumps(report))  # noqa: T201 - the parent process reads it
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] == ["every"])

@@ -1,7 +1,8 @@
 """One digest per merge, whatever the instruction set, threads, blocks or shards: the promise of the contract.
 
 Every leg runs in its own process, and reports the instruction set that torch and numpy really used: a switch
-that is ignored would make the comparison vacuous.
+that is ignored would make the comparison vacuous. Compiled kernels have no such switch: they are held against
+the same digests while the plain coding is made to fail; test_kernels.py compiles them for a lesser processor.
 """
 
 import json
@@ -14,11 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from stages.core.weights import engine, header, reader, writer
+from stages.core.weights import engine, header, plain, reader, registry, writer
 from stages.core.weights.numerics import float32
-from tests.core.weights.family import LABELS, Family, family, planned, recipe, save, state
+from tests.core.weights.family import LABELS, Family, family, planned, recipe, state
 from tests.core.weights.identity_worker import METHODS, RUNS, SPECTRAL, digests
+from tests.core.weights.merging import compiled, save_sharded
 
+FLOATS = ("float32", "bfloat16", "float16")
+CODED = [method.name for method in registry.METHODS if method.kernel is not None]
 GOLDEN = Path(__file__).with_name("golden.json")
 NUMPY_SWITCHES = "X86_V3 X86_V4 AVX512_ICL"
 LEGS = {
@@ -29,11 +33,30 @@ LEGS = {
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the checkpoints lie, a folder for each type."""
+    return tmp_path_factory.mktemp("identity")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(root: Path) -> dict[str, Family]:
+    """A base and two fine-tunes in each type."""
+    return {dtype: family(root / dtype, getattr(torch, dtype)) for dtype in FLOATS}
+
+
+@pytest.fixture
+def only_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the plain coding cannot be used."""
+
+    def refuse() -> None:
+        raise AssertionError("merged plainly")
+
+    monkeypatch.setattr(plain, "Plain", refuse)
+
+
+@pytest.fixture(scope="module")
+def reports(root: Path, checkpoints: dict[str, Family]) -> dict[str, Any]:
     """What each leg printed."""
-    root = tmp_path_factory.mktemp("identity")
-    for dtype in ("float32", "bfloat16", "float16"):
-        family(root / dtype, getattr(torch, dtype))
     return {leg: _run(root, switches) for leg, switches in LEGS.items()}
 
 
@@ -44,7 +67,13 @@ def _run(root: Path, switches: dict[str, str]) -> Any:
     if not known and "NPY_DISABLE_CPU_FEATURES" in switches:
         switches = {**switches, "NPY_DISABLE_CPU_FEATURES": "X86_V3"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.core.weights.identity_worker", str(root)],
+        [
+            sys.executable,
+            "-m",
+            "tests.core.weights.identity_worker",
+            str(root),
+            *([] if switches else ["every"]),
+        ],
         env={**inherited, "OMP_NUM_THREADS": "1", **switches},
         cwd=Path(__file__).parents[3],
         capture_output=True,
@@ -66,7 +95,10 @@ def test_each_switch_took_effect(reports: Any) -> None:
 
 @pytest.mark.parametrize("leg", ["plain", "avx2"])
 def test_digests_do_not_depend_on_the_instruction_set(reports: Any, leg: str) -> None:
-    assert reports[leg]["digests"] == reports["widest"]["digests"]
+    """Threads and blocks vary in these legs for one type of output, in the widest for all three."""
+    found, widest = reports[leg]["digests"], reports["widest"]["digests"]
+    assert len(found) == len(METHODS) * (9 + len(RUNS) - 1)
+    assert found == {key: widest[key] for key in found}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -86,6 +118,36 @@ def test_digests_are_those_that_this_numerics_version_has_always_given(reports: 
     threads, block = RUNS[0]
     found = {k: v for k, v in reports["widest"]["digests"].items() if k.endswith(f" {threads} {block}")}
     assert found == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("method", CODED)
+def test_compiled_kernels_give_the_golden_digests(
+    checkpoints: dict[str, Family], only_kernels: None, method: str
+) -> None:
+    """In every type, on every number of threads and size of blocks; torch and numpy do none of it."""
+    golden = json.loads(GOLDEN.read_text())
+    threads, block = RUNS[0]
+    for read, made in checkpoints.items():
+        for written in FLOATS:
+            found = digests(made, written, RUNS, {method: METHODS[method]}, compiled)
+            assert len(found) == len(RUNS)
+            assert set(found.values()) == {golden[f"{read} {method} {written} {threads} {block}"]}
+
+
+@pytest.mark.parametrize("method", CODED)
+def test_what_is_not_compiled_would_have_been_noticed(
+    checkpoints: dict[str, Family], only_kernels: None, method: str
+) -> None:
+    """Without the backend that the tests beside this one pass, the very same merge ends here."""
+    chosen = {method: METHODS[method]}
+    made = checkpoints["bfloat16"]
+    assert compiled(planned(made, recipe(method, **METHODS[method]))).name == "compiled"
+    with pytest.raises(AssertionError, match="merged plainly"):
+        digests(made, "bfloat16", RUNS[:1], chosen)
+
+
+def test_every_method_is_in_the_matrix() -> None:
+    assert sorted([*METHODS, *SPECTRAL]) == sorted(registry.BY_NAME)
 
 
 @pytest.mark.parametrize("method", SPECTRAL)
@@ -120,26 +182,32 @@ def test_the_fixture_tells_one_order_of_summation_from_another() -> None:
     assert forwards != backwards
 
 
-@pytest.mark.parametrize("method", [*METHODS, *SPECTRAL])
-def test_the_shards_of_the_inputs_leave_no_trace(tmp_path: Path, method: str) -> None:
-    whole = family(tmp_path / "whole", torch.bfloat16)
-    cut = Family(tmp_path / "cut", {}, {})
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """The checkpoints in bfloat16, tensors in reverse order, over one, two and three files."""
+    made = Family(tmp_path_factory.mktemp("cut"), {}, {})
     for member, label in enumerate(LABELS[:3]):
-        directory = tmp_path / "cut" / str(member)
-        directory.mkdir(parents=True)
-        _save_sharded(state(member, torch.bfloat16), directory, shards=member + 1)
-        cut.adopt(label, directory)
-    wanted = recipe(method, **(METHODS | SPECTRAL)[method])
+        tensors = state(member, torch.bfloat16)
+        save_sharded(tensors, made.root / label, sorted(tensors, reverse=True), shards=member + 1)
+        made.adopt(label, made.root / label)
+    return made
+
+
+@pytest.mark.parametrize("method", [*METHODS, *SPECTRAL])
+def test_the_shards_of_the_inputs_leave_no_trace(
+    checkpoints: dict[str, Family], cut: Family, tmp_path: Path, method: str
+) -> None:
+    wanted, whole = recipe(method, **(METHODS | SPECTRAL)[method]), checkpoints["bfloat16"]
     assert _digest(cut, wanted, tmp_path / "a") == _digest(whole, wanted, tmp_path / "b")
 
 
-def _save_sharded(tensors: dict[str, torch.Tensor], directory: Path, shards: int) -> None:
-    """Deal the tensors, in reverse order, over several files with an index."""
-    names = sorted(tensors, reverse=True)
-    placed = {name: f"part-{place % shards}.safetensors" for place, name in enumerate(names)}
-    for shard in sorted(set(placed.values())):
-        save(tensors, directory / shard, [name for name in names if placed[name] == shard])
-    (directory / reader.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+@pytest.mark.parametrize("method", CODED)
+def test_the_shards_of_the_inputs_leave_no_trace_on_compiled_kernels(
+    cut: Family, only_kernels: None, method: str
+) -> None:
+    found = digests(cut, "bfloat16", RUNS[1:3], {method: METHODS[method]}, compiled)
+    golden = json.loads(GOLDEN.read_text())[f"bfloat16 {method} bfloat16 {RUNS[0][0]} {RUNS[0][1]}"]
+    assert list(found.values()) == [golden] * 2
 
 
 def _digest(made: Family, wanted: Any, output: Path) -> Any:

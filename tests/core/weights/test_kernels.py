@@ -1,8 +1,13 @@
 """Compiled kernels: every method, option, type and size merges to the bytes of the plain coding."""
 
+import ctypes
+import itertools
 import json
+import platform
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +16,21 @@ import pytest
 import torch
 
 from stages.core.errors import Unmergeable
+from stages.core.records.recipe import Recipe
 from stages.core.weights import engine, registry, writer
 from stages.core.weights.kernels import catalogue, compiling, ready
 from stages.core.weights.kernels.catalogue import kernel
 from stages.core.weights.kernels.fast import Fast
-from stages.core.weights.plan import Plan
+from stages.core.weights.kernels.loading import load
+from stages.core.weights.method import Method
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, values
-from tests.core.weights.test_conformance import CASES
+from tests.core.weights.merging import checkpoints, coded, compiled
+from tests.core.weights.test_every_option import LEAF, cases, member, parents_of, small
+from tests.reference import table
 
 FLOATS = ("bfloat16", "float32", "float16")
 TYPES = [*((name, name) for name in FLOATS), ("bfloat16", "float32"), ("float32", "float16")]
+RUNS = ((1, LEAF), (2, 4 * LEAF))  # (threads, block_elements)
 CODED = [method.name for method in registry.METHODS if method.kernel is not None]
 
 
@@ -30,18 +40,16 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
     return {d: family(tmp_path_factory.mktemp(d), getattr(torch, d), parents=16) for d in FLOATS}
 
 
-def coded(method: str, parents: int, options: dict[str, Any]) -> bool:
-    """Whether a case has anything that kernels do."""
-    chosen = registry.get(method)
-    needs = chosen.needed(registry.resolve(method, options, parents))
-    return chosen.kernel is not None or any(n.of is None and n.statistic in ready.MEASURING for n in needs)
-
-
-def compiled(plan: Plan) -> Fast:
-    """The backend with its kernels, compiled into the cache of this user if they are not there."""
-    folder = ready.ensure(plan)
-    assert folder is not None
-    return Fast(plan, folder)
+@pytest.fixture(scope="module")
+def generic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of kernels from bfloat16 to bfloat16 for the least of all x86-64 processors."""
+    if platform.machine() != "x86_64":
+        pytest.skip("another instruction set")
+    folder = tmp_path_factory.mktemp("generic")
+    for name in catalogue.ARGUMENTS:
+        one = kernel(name, "bfloat16", "bfloat16")
+        ready.make(folder, one, compiling.compile_kernel(one, cpu="x86-64"))
+    return folder
 
 
 def files(made: Family, wanted: Any, output: Path, backend: Any, **options: int) -> Any:
@@ -50,18 +58,73 @@ def files(made: Family, wanted: Any, output: Path, backend: Any, **options: int)
     return engine.execute(plan, made.sources, made.manifests, output, backend=backend, **options)
 
 
-@pytest.mark.parametrize("types", TYPES, ids="-".join)
-@pytest.mark.parametrize("case", [case for case in CASES if coded(*case)], ids=str)
-def test_kernels_write_the_bytes_of_the_plain_coding(
-    members: Any, tmp_path: Path, case: Any, types: tuple[str, str]
-) -> None:
-    (method, count, options), (parents, output) = case, types
-    made, wanted = members[parents], recipe(method, parents=count, dtype=output, **options)
+@pytest.fixture(scope="module")
+def small_members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
+    """Seventeen checkpoints in each type: the tensors of test_every_option.py, and one over a leaf long."""
+    found = {}
+    for dtype in FLOATS:
+        states = []
+        for place in range(17):
+            tensors = small(place) | {"longer": member(place, {"longer": LEAF + 3003})["longer"]}
+            states.append({name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()})
+        found[dtype] = checkpoints(tmp_path_factory.mktemp(dtype), *states)
+    return found
+
+
+def alike(made: Family, wanted: Recipe, output: Path, runs: Sequence[tuple[int, int]]) -> None:
+    """Hold the bytes, digests and notes of kernels against those of the plain coding.
+
+    runs: threads and block size of each merge by kernels.
+    """
     backend = compiled(planned(made, wanted))
-    plain = files(made, wanted, tmp_path / "plain", None)
-    for threads, block in ((1, 1 << 16), (2, 1 << 18)):
-        quick = files(made, wanted, tmp_path / str(threads), backend, threads=threads, block_elements=block)
-        assert quick == plain
+    plain = files(made, wanted, output / "plain", None)
+    for threads, block in runs:
+        quick = files(made, wanted, output / str(threads), backend, threads=threads, block_elements=block)
+        assert quick == plain, f"{wanted.method} {dict(wanted.parameters)}"
+
+
+@pytest.mark.parametrize(
+    ("method", "parents"),
+    [(method.name, parents) for method in registry.METHODS for parents in parents_of(method)],
+)
+def test_kernels_write_the_bytes_of_the_plain_coding_for_every_choice_and_number(
+    small_members: Any, tmp_path: Path, method: str, parents: int
+) -> None:
+    """Each case of test_every_option.py in which a kernel takes part; the types take turns.
+
+    For sixteen parents the defaults and the first setting: how many there are decides nothing but loops.
+    """
+    chosen = cases(registry.get(method), parents)
+    if parents > 3:
+        chosen = [{}, *table.ENTRIES[method].settings(parents)[:1]]
+    turns = itertools.cycle(TYPES[place % len(TYPES)] for place in range(parents, parents + len(TYPES)))
+    for place, options in enumerate(chosen):
+        read, written = next(turns)
+        wanted = recipe(method, parents=parents, dtype=written, **options)
+        if coded(method, parents, options):
+            alike(small_members[read], wanted, tmp_path / str(place), [(2, LEAF)])
+        else:
+            assert ready.ensure(planned(small_members[read], wanted)) is None
+
+
+@pytest.mark.parametrize("types", TYPES, ids="-".join)
+@pytest.mark.parametrize("method", [method for method in registry.METHODS if coded(method.name, 2, {})])
+def test_kernels_write_the_bytes_of_the_plain_coding_in_every_type(
+    members: Any, tmp_path: Path, method: Method, types: tuple[str, str]
+) -> None:
+    """On tensors of up to three leaves: the defaults, and the first setting of the table."""
+    read, written = types
+    for place, options in enumerate([{}, *table.ENTRIES[method.name].settings(2)[:1]]):
+        alike(members[read], recipe(method.name, dtype=written, **options), tmp_path / str(place), RUNS)
+
+
+@pytest.mark.parametrize("types", TYPES, ids="-".join)
+def test_masks_and_their_norms_are_alike_in_every_type(
+    members: Any, tmp_path: Path, types: tuple[str, str]
+) -> None:
+    for method in ("dare_linear", "dare_ties"):
+        wanted = recipe(method, dtype=types[1], drop=[0.3, 0.7], rescale="l1")
+        alike(members[types[0]], wanted, tmp_path / method, RUNS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99, 2047, 2048, 2049, 2**16 - 1, 2**16, 2**16 + 1, 2**17 + 7])
@@ -252,3 +315,32 @@ def test_no_multiplication_is_fused_with_an_addition(name: str) -> None:
     code = compiling.assembly(kernel(name, "bfloat16", "bfloat16"))
     assert f"mergelab_{name}" in code
     assert not [word for word in ("fmadd", "fmsub", "fnmadd", "fmla", "fmls") if word in code]
+
+
+@pytest.mark.parametrize("method", CODED)
+def test_kernels_for_any_x86_64_write_the_bytes_of_those_for_this_processor(
+    members: Any, generic: Path, tmp_path: Path, method: str
+) -> None:
+    options = {"rescale": "l1"} if method.startswith("dare") else {}
+    made, wanted = members["bfloat16"], recipe(method, **options)
+    plan = planned(made, wanted)
+    backend = Fast(plan, generic)
+    assert files(made, wanted, tmp_path / "a", backend) == files(made, wanted, tmp_path / "b", compiled(plan))
+
+
+def test_kernels_of_two_folders_are_two_codes(members: Any, generic: Path) -> None:
+    plan = planned(members["bfloat16"], recipe("linear"))
+    ours = ready.ensure(plan)
+    assert ours is not None
+    one = kernel("combine", "bfloat16", "bfloat16")
+    places = {ctypes.cast(load(folder, one), ctypes.c_void_p).value for folder in (ours, generic)}
+    assert len(places) == 2
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 has the widths that are compared")
+@pytest.mark.parametrize("name", catalogue.ARGUMENTS)
+def test_kernels_for_any_x86_64_use_no_vector_that_only_some_have(name: str) -> None:
+    """Else the comparison would be of one machine code with itself."""
+    one = kernel(name, "bfloat16", "bfloat16")
+    assert not re.search(r"%[yz]mm", compiling.assembly(one, cpu="x86-64"))
+    assert compiling.compile_kernel(one, cpu="x86-64") != compiling.compile_kernel(one)

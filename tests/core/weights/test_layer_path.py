@@ -13,7 +13,7 @@ from stages.core.weights import engine, writer
 from stages.core.weights.methods.layer_path import canonical
 from stages.core.weights.registry import problems
 from tests.core.weights.family import LABELS, Family, planned, recipe, values
-from tests.core.weights.test_conformance import assert_conforms
+from tests.core.weights.merging import assert_conforms
 from tests.reference import data_flow
 
 PICK = [{"match": "head.*", "value": 2}, {"match": "*", "value": 1}]
@@ -246,7 +246,7 @@ def test_mixed_types_conform_to_the_reference(tmp_path: Path, output: str) -> No
     want = data_flow.layer_path(arrays, "model.layers.", path, scales, 2)
     found = dict(engine.stream(planned(made, wanted), made.sources, made.manifests))
     for name, array in want.items():
-        assert_conforms(found[name], array, [array], output)
+        assert_conforms(found[name], array, [array], output, ulps=3, what=name)
     assert [int(found[f"model.layers.{layer}.steps"]) for layer in range(5)] == [300, 203, 204, 101, 102]
 
 

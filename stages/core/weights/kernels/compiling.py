@@ -4,6 +4,7 @@ No fast-math flag is set and nothing is contracted: + − × ÷ round one by one
 The file is plain machine code: numba's own cache would be read back through pickle.
 """
 
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -22,25 +23,35 @@ NUMBA: dict[str, Any] = {
 LIBC = ("memset", "memcpy", "memmove")
 
 
-def compile_kernel(kernel: Kernel) -> bytes:
-    """The object file of a kernel for this processor. Raises LabError if it is not self-contained."""
+def compile_kernel(kernel: Kernel, *, cpu: str | None = None) -> bytes:
+    """The object file of a kernel for this processor, or for another by LLVM's name, such as x86-64.
+
+    Raises LabError if it is not self-contained.
+    """
     initialise()
-    module, machine = _module(kernel), _machine()
+    module, machine = _module(kernel), _machine(cpu)
     code: bytes = machine.emit_object(module)
     return code
 
 
-def assembly(kernel: Kernel) -> str:
-    """The machine code of a kernel as text, for tests."""
+def assembly(kernel: Kernel, *, cpu: str | None = None) -> str:
+    """What `compile_kernel` makes, as text, for tests."""
     initialise()
-    return str(_machine().emit_assembly(_module(kernel)))
+    return str(_machine(cpu).emit_assembly(_module(kernel)))
+
+
+@cache
+def _numba(kernel: Kernel) -> tuple[str, str]:
+    """The function's name and LLVM's text, from which code for any processor is made."""
+    signature = types.int64(*(_type(word) for word in kernel.arguments))
+    made = numba.cfunc(signature, nopython=True, error_model="numpy")(exported.TABLE[kernel.name])
+    return made.native_name, made.inspect_llvm()
 
 
 def _module(kernel: Kernel) -> Any:
-    signature = types.int64(*(_type(word) for word in kernel.arguments))
-    made = numba.cfunc(signature, nopython=True, error_model="numpy")(exported.TABLE[kernel.name])
-    module = llvm.parse_assembly(made.inspect_llvm())
-    module.get_function(made.native_name).name = kernel.symbol
+    name, text = _numba(kernel)
+    module = llvm.parse_assembly(text)
+    module.get_function(name).name = kernel.symbol
     for function in module.functions:
         name = function.name
         if function.is_declaration and not name.startswith("llvm.") and name not in (*NEVER_CALLED, *LIBC):
@@ -48,11 +59,16 @@ def _module(kernel: Kernel) -> Any:
     return module
 
 
-def _machine() -> Any:
-    features = llvm.get_host_cpu_features().flatten()
+def _machine(cpu: str | None) -> Any:
+    features = llvm.get_host_cpu_features().flatten() if cpu is None else ""
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="default", jit=True
+        cpu=cpu or llvm.get_host_cpu_name(),
+        features=features,
+        opt=3,
+        reloc="pic",
+        codemodel="default",
+        jit=True,
     )
 
 
