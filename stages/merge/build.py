@@ -131,7 +131,7 @@ def build(
     writer.preallocate(plan, draft)
     kernels = ready.ensure(plan)
     indexed = indexing.ensure(plan, used, workshop, on_progress)
-    stamps = memory.stamps(folders, manifested)
+    looked = memory.look(folders, manifested)
     outcome = launch.run(
         {
             "kind": "merge",
@@ -143,7 +143,7 @@ def build(
             "memory_bytes": workshop.memory_bytes,
             "kernels": str(kernels) if kernels else None,
             "facts": memory.facts(plan),
-            "stamps": stamps,
+            "stamps": looked.stamps,
             "indexes": indexed.trees,
         },
         readable=[folder.resolve() for folder in [*folders.values(), *([kernels] if kernels else [])]],
@@ -153,8 +153,8 @@ def build(
         threads=workshop.threads,
         on_progress=indexing.shifted(on_progress, indexed.bytes, indexed.bytes + indexing.merged_bytes(plan)),
     )
-    memory.verified(_read_whole(plan, folders), manifested)
-    memory.keep(outcome.result["measured"])
+    memory.verified(looked, _read_whole(plan, folders), manifested)
+    memory.keep(plan, outcome.result["measured"])
     for name, data in carried.items():
         (draft / name).write_bytes(data)
     built = manifests.describe(draft)
@@ -163,7 +163,7 @@ def build(
     told = ("notes",) if plan.read_bytes is None else ("notes", "budget")
     found = {key: outcome.result[key] for key in told} | {"isolation": outcome.isolation}
     write_json(draft / BUILT, described(recipe, workshop) | found)
-    remembered = sorted(f"{digest}/{name}" for digest, names in stamps.items() for name in names)
+    remembered = sorted(f"{digest}/{name}" for digest, names in looked.stamps.items() for name in names)
     run = {**outcome.run, "backend": outcome.result["backend"], "digests_remembered": remembered}
     return run if plan.read_bytes is None else {**run, "indexes_made": list(indexed.made)}
 

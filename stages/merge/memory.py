@@ -27,37 +27,46 @@ STATISTICS, INDEX = "statistics", "index"  # kinds of entries, and their folders
 
 
 @dataclass(frozen=True)
+class Look:
+    """Files of parents at one moment. before: (digest, file) -> stamp. stamps: where the digest is known."""
+
+    before: dict[tuple[str, str], str] = field(default_factory=dict)
+    stamps: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Memory:
     """The memory in `folder`; without a folder nothing is remembered."""
 
     folder: Path | None = None
-    _before: dict[Path, str] = field(default_factory=dict)
 
     @property
     def digests(self) -> Seen:
         """Digests of files."""
         return Seen(self.folder / "digests.json" if self.folder else None)
 
-    def stamps(self, folders: Mapping[str, Path], manifests: Mapping[str, Manifest]) -> Json:
-        """Digest -> file -> stamp, for files of parents that are known to have their manifest's digest."""
-        found: dict[str, dict[str, str]] = {}
+    def look(self, folders: Mapping[str, Path], manifests: Mapping[str, Manifest]) -> "Look":
+        """The parents' files as they are now, before a merge reads them."""
+        looked = Look()
+        if self.folder is None:
+            return looked
         for digest, folder in folders.items():
             for name, record in manifests[digest].files.items():
-                path = folder / name
-                if self.folder is not None and path.is_file():
-                    self._before[path] = stamp(path.stat())
-                    known = self.digests.stamp(path, record.sha256)
-                    found.setdefault(digest, {}).update({name: known} if known else {})
-        return found
+                if (folder / name).is_file():
+                    looked.before[digest, name] = stamp((folder / name).stat())
+                    if known := self.digests.stamp(folder / name, record.sha256):
+                        looked.stamps.setdefault(digest, {})[name] = known
+        return looked
 
-    def verified(self, folders: Mapping[str, Path], manifests: Mapping[str, Manifest]) -> None:
-        """Remember the digests of files that a merge has just verified, after `stamps` of the same."""
+    def verified(
+        self, looked: "Look", folders: Mapping[str, Path], manifests: Mapping[str, Manifest]
+    ) -> None:
+        """Remember the digests of the weights in `folders`, which a merge has verified since that look."""
         self.digests.note(
             [
-                (folder / name, self._before[folder / name], record.sha256)
-                for digest, folder in folders.items()
-                for name, record in manifests[digest].files.items()
-                if name.endswith(".safetensors") and folder / name in self._before
+                (folders[digest] / name, before, manifests[digest].files[name].sha256)
+                for (digest, name), before in looked.before.items()
+                if digest in folders and name.endswith(".safetensors")
             ]
         )
 
@@ -69,11 +78,16 @@ class Memory:
             found[subject] = {entry: known[entry] for entry in entries if entry in known}
         return found
 
-    def keep(self, measured: Facts) -> None:
-        """Add what a merge has measured."""
-        for subject, entries in measured.items():
-            known = self._load(STATISTICS, subject)
-            self._store(STATISTICS, subject, known | {entry: list(one) for entry, one in entries.items()})
+    def keep(self, plan: Plan, measured: Facts) -> None:
+        """Add what a merge by this plan has measured; of a worker's word, only what it was to measure."""
+        for subject, entries in statistics.wanted(plan).items():
+            new = {
+                entry: list(measured[subject][entry])
+                for entry in entries
+                if entry in measured.get(subject, {})
+            }
+            if new:
+                self._store(STATISTICS, subject, self._load(STATISTICS, subject) | new)
 
     def index(self, base: str, parent: str) -> Index | None:
         """The index of a parent against a base, by digests; None if it is not known."""

@@ -11,6 +11,7 @@ from stages.core.errors import BadCheckpoint
 from stages.core.records import seen
 from stages.core.records.canonical import write_json
 from stages.core.records.manifest import Manifest
+from stages.core.weights.statistics import wanted
 from stages.merge import by_hand
 from stages.merge.memory import Memory
 from tests.merge.test_by_hand import card, recipe
@@ -88,3 +89,14 @@ def test_a_memory_that_cannot_be_read_is_empty(family: Path, tmp_path: Path, spo
         path.write_text(spoilt)
     second, run = merge(family, tmp_path / "2", replace(Memory(folder)))
     assert (second, run["digests_remembered"]) == (first, [])
+
+
+def test_a_worker_can_teach_nothing_but_what_it_was_to_measure(family: Path, tmp_path: Path) -> None:
+    """A worker that read hostile weights may say anything, of other parents too."""
+    folder = tmp_path / "memory"
+    survey = by_hand.survey(recipe(family, TIES), tmp_path / "out", unreviewed=False)
+    (subject, (entry, *_)), *_ = wanted(survey.plan).items()
+    told = {subject: {entry: (1.0, 2.0), "other 5": (3.0, 4.0)}, "kept_magnitude|1|x|y": {"w 1": (5.0, 6.0)}}
+    Memory(folder).keep(survey.plan, told)
+    assert [json.loads(path.read_text())["entries"] for path in statistics(folder)] == [{entry: [1.0, 2.0]}]
+    assert Memory(folder).facts(survey.plan)[subject] == {entry: [1.0, 2.0]}
