@@ -155,6 +155,9 @@ def merge(  # noqa: PLR0917 -- Typer passes them by name
     unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Allow parents without a card.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, from headers alone.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Take every digest and statistic again.")] = False,
+    memory_mib: Annotated[
+        int, typer.Option(min=64, help="Memory of the merge beside its interpreter.")
+    ] = 512,
     as_json: Json = False,
 ) -> None:
     """Merge once, outside the pipeline, as RECIPE says (ours or mergekit's YAML); never a candidate."""
@@ -162,7 +165,14 @@ def merge(  # noqa: PLR0917 -- Typer passes them by name
 
     with told():
         found = by_hand(
-            recipe, folder, base_dir, models or [], unreviewed=unreviewed, dry_run=dry_run, fresh=fresh
+            recipe,
+            folder,
+            base_dir,
+            models or [],
+            unreviewed=unreviewed,
+            dry_run=dry_run,
+            fresh=fresh,
+            memory_bytes=memory_mib << 20,
         )
         print_json(found.to_json()) if as_json else out.print(found.text(), markup=False, soft_wrap=True)
 

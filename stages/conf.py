@@ -18,6 +18,7 @@ from stages.core.records.schema import Section, explain, nearest
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 LINES = "lines"  # registry.LINES, named again: this module starts without the methods
+READ_BYTES = "read_bytes"  # registry.READ_BYTES
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -78,8 +79,9 @@ class Parameter(Section):
             - {match: "*", value: 0.4}
           search: null                                 # a search moves numbers, not rules
 
-    For delta methods `lines: {value: [a, b, outside]}` scales the merged delta over depth (LiNeS). What the
-    method makes of a value is checked beside it (compose.inconsistencies).
+    For delta methods `lines: {value: [a, b, outside]}` scales the merged delta over depth (LiNeS); for those
+    with a bound `read_bytes: {value: 100000000}` reads no more bytes of the parents' tensors. What the method
+    makes of a value is checked beside it (compose.inconsistencies).
     """
 
     value: float | int | bool | str | tuple[Json, ...]
@@ -94,6 +96,8 @@ def unsearchable(name: str, parameter: Parameter) -> str | None:
         return "a search moves numbers, and the value is a list of rules. Write search: null, or one number"
     if name == LINES:
         return "a search moves numbers, and lines is a curve. Leave search out"
+    if name == READ_BYTES:
+        return "a search moves coefficients, and read_bytes is a limit. Leave search out"
     return None
 
 

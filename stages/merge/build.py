@@ -4,13 +4,15 @@ Used by the stage, by `verify` and by `rebuild`: there is one way to make a cand
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version_tuple
 
 from stages.core.errors import BadCheckpoint, LabError
+from stages.core.progress import Report, narrate
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import sha256_bytes, sha256_file
@@ -23,7 +25,7 @@ from stages.core.weights import plan as plans
 from stages.core.weights import writer
 from stages.core.weights.kernels import ready
 from stages.core.weights.plan import Plan
-from stages.merge import configuration
+from stages.merge import configuration, indexing
 from stages.merge.memory import Memory
 
 BUILT = "built.json"
@@ -67,7 +69,8 @@ class Workshop:
     limits: Limits
     environment: Json
     memory: Memory = Memory()  # noqa: RUF009 -- frozen, and remembers nothing
-    threads: int = 1  # of each worker; no part of any identity
+    threads: int = 1  # of each worker; no part of any identity, as the next
+    memory_bytes: int = plans.MEMORY_BYTES  # of a merge beside its interpreter
 
     def find(self, digest: str) -> Parent:
         """The parent of that digest. Raises LabError when it has not been acquired."""
@@ -99,21 +102,35 @@ def environment(constraints: Path) -> Json:
     }
 
 
+def prepare(planned: Iterable[Plan]) -> None:
+    """Compile the kernels that plans need and this machine lacks, with progress: seconds each, once."""
+    for plan in planned:
+        if ready.missing(plan):
+            with narrate("kernel compiled for this machine") as report:
+                ready.ensure(plan, partial(_tell, report))
+
+
+def _tell(report: Report, done: int, total: int) -> None:
+    report(done, 0, total)
+
+
 def build(
     recipe: Recipe, workshop: Workshop, draft: Path, on_progress: Callable[[int, int], None] | None = None
 ) -> Json:
     """Merge `recipe` into the empty folder `draft` and describe it there; returns the run record (times).
 
     Writes the weights, what the base carries over, manifest.json and built.json (`described`, notes of
-    the arithmetic, isolation). Raises BadCheckpoint, Unmergeable, NotIsolated or WorkerFailed.
+    the arithmetic, what a byte budget read, isolation).
+    Raises BadCheckpoint, Unmergeable, NotIsolated or WorkerFailed.
     """
     used = workshop.sources(recipe)
     folders = {digest: parent.folder for digest, parent in used.items()}
-    plan, memory = plans.plan(recipe, folders), workshop.memory
+    plan, memory = plans.plan(recipe, folders, memory_bytes=workshop.memory_bytes), workshop.memory
     manifested = {digest: parent.manifest for digest, parent in used.items()}
     carried = _carried_over(plan, list(used.values()))
     writer.preallocate(plan, draft)
     kernels = ready.ensure(plan)
+    indexed = indexing.ensure(plan, used, workshop, on_progress)
     stamps = memory.stamps(folders, manifested)
     outcome = launch.run(
         {
@@ -123,28 +140,37 @@ def build(
             "manifests": {digest: _weights(parent.manifest) for digest, parent in used.items()},
             "output": str(draft.resolve()),
             "threads": workshop.threads,
+            "memory_bytes": workshop.memory_bytes,
             "kernels": str(kernels) if kernels else None,
             "facts": memory.facts(plan),
             "stamps": stamps,
+            "indexes": indexed.trees,
         },
         readable=[folder.resolve() for folder in [*folders.values(), *([kernels] if kernels else [])]],
         writable=[(draft / name).resolve() for name in plan.files],
         isolation=workshop.isolation,
         limits=workshop.limits,
         threads=workshop.threads,
-        on_progress=on_progress,
+        on_progress=indexing.shifted(on_progress, indexed.bytes, indexed.bytes + indexing.merged_bytes(plan)),
     )
-    memory.verified(folders, manifested)
+    memory.verified(_read_whole(plan, folders), manifested)
     memory.keep(outcome.result["measured"])
     for name, data in carried.items():
         (draft / name).write_bytes(data)
     built = manifests.describe(draft)
     _same_files(outcome.result["files"], built)
     write_json(draft / manifests.NAME, built.to_json())
-    found = {"notes": outcome.result["notes"], "isolation": outcome.isolation}
+    told = ("notes",) if plan.read_bytes is None else ("notes", "budget")
+    found = {key: outcome.result[key] for key in told} | {"isolation": outcome.isolation}
     write_json(draft / BUILT, described(recipe, workshop) | found)
     remembered = sorted(f"{digest}/{name}" for digest, names in stamps.items() for name in names)
-    return {**outcome.run, "backend": outcome.result["backend"], "digests_remembered": remembered}
+    run = {**outcome.run, "backend": outcome.result["backend"], "digests_remembered": remembered}
+    return run if plan.read_bytes is None else {**run, "indexes_made": list(indexed.made)}
+
+
+def arithmetic(built: Json) -> dict[str, Json]:
+    """What the lineage says of the arithmetic, from a built.json: plan, notes, and what a budget read."""
+    return {key: built[key] for key in ("plan", "notes", "budget") if key in built}
 
 
 def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:
@@ -152,6 +178,12 @@ def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:
     folders = {digest: parent.folder for digest, parent in workshop.sources(recipe).items()}
     plan = {key: value for key, value in plans.plan(recipe, folders).describe().items() if key not in COSTS}
     return {"recipe": recipe.to_json(), "plan": plan, "environment": workshop.environment}
+
+
+def _read_whole(plan: Plan, folders: Mapping[str, Path]) -> dict[str, Path]:
+    """The inputs that a merge has verified as whole files: under a budget, the base alone."""
+    whole = plan.inputs if plan.read_bytes is None else plan.inputs[:1]
+    return {given.digest: folders[given.digest] for given in whole}
 
 
 def _carried_over(plan: Plan, used: Sequence[Parent]) -> dict[str, bytes]:

@@ -30,13 +30,14 @@ from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
+from stages.core.weights import budget, registry
 from stages.core.weights import plan as plans
-from stages.core.weights import registry
+from stages.core.weights.fitting import FLOATS
 from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
-from stages.merge import hand_card, hand_family, recipe_file
-from stages.merge.build import BUILT, Parent, Workshop, build, environment
+from stages.merge import hand_card, hand_family, indexing, recipe_file
+from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, environment, prepare
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
 
@@ -50,16 +51,20 @@ THREADS: Final = min(4, os.cpu_count() or 1)  # more wait for the disk
 
 @dataclass(frozen=True)
 class Survey:
-    """A merge worked out from headers alone. provisional: ids hold names instead of digests not yet taken."""
+    """A merge worked out from headers alone. provisional: ids hold names instead of digests not yet taken.
+
+    choice: what a byte budget will read, if the indexes of the parents are remembered.
+    """
 
     recipe: Recipe
     plan: Plan
     provisional: bool
     unreviewed: tuple[str, ...]
     notes: tuple[str, ...]
+    choice: budget.Choice | None = None
 
     def to_json(self) -> Json:
-        """One JSON document, the whole plan in it."""
+        """One JSON document, the whole plan in it; with what a budget will read, if that is known."""
         return {
             "id": self.recipe.id,
             "recipe": self.recipe.to_json(),
@@ -67,6 +72,7 @@ class Survey:
             "unreviewed": list(self.unreviewed),
             "notes": list(self.notes),
             "plan": self.plan.describe(),
+            **({} if self.choice is None else {"budget": self.choice.to_json(self.plan)}),
         }
 
     def text(self) -> str:
@@ -77,6 +83,7 @@ class Survey:
             *(f"  {name}  {value}" for name, value in self.recipe.parameters.items()),
             f"  output  {self.recipe.output_dtype}, {len(plan.jobs)} tensors in {len(plan.files)} files",
             f"  reads {plan.bytes_read} bytes, writes {plan.bytes_written}, memory about {plan.peak_bytes}",
+            *budget.foretold(plan, self.choice),
             *_remarks(self.unreviewed, self.notes),
         ]
         return "\n".join(lines)
@@ -120,22 +127,34 @@ def run(
     unreviewed: bool,
     dry_run: bool,
     fresh: bool = False,
+    memory_bytes: int = plans.MEMORY_BYTES,
 ) -> Survey | Made:
     """What `mergelab merge` does: read `recipe`, then survey it or merge it, with progress on stderr.
 
     base_dir, models: as recipe_file.folders takes them. fresh: use nothing that earlier merges found out.
+    memory_bytes: as plan.plan takes it.
     """
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
+    memory = Memory() if fresh else Memory(cache_folder() / "memory")
     if dry_run:
-        return survey(read, out, unreviewed=unreviewed)
+        return survey(read, out, unreviewed=unreviewed, memory=memory)
+    prepare([survey(read, out, unreviewed=unreviewed).plan])
     with narrate("percent merged") as report:
-        memory = Memory() if fresh else Memory(cache_folder() / "memory")
-        return merge(read, out, unreviewed=unreviewed, memory=memory, report=report)
+        return merge(
+            read, out, unreviewed=unreviewed, memory=memory, report=report, memory_bytes=memory_bytes
+        )
 
 
-def survey(read: RecipeFile, out: Path, *, unreviewed: bool) -> Survey:
+def survey(
+    read: RecipeFile,
+    out: Path,
+    *,
+    unreviewed: bool,
+    memory: Memory = Memory(),  # noqa: B008 -- frozen, and remembers nothing
+) -> Survey:
     """What `merge` would do and cost; no weight is read and nothing is written.
 
+    memory: where indexes may be remembered, by which a byte budget chooses.
     Raises LabError as `merge` does, for everything that headers, cards and configurations show.
     """
     _free(out)
@@ -145,14 +164,23 @@ def survey(read: RecipeFile, out: Path, *, unreviewed: bool) -> Survey:
     recipe = _recipe(read, family)
     plan = plans.plan(recipe, {parent.digest: parent.folder for parent in family})
     hand_family.check_described(plan, family)
-    return Survey(recipe, plan, bool(lacking), lacking, read.notes)
+    return Survey(recipe, plan, bool(lacking), lacking, read.notes, indexing.foretold(plan, memory))
 
 
-def merge(read: RecipeFile, out: Path, *, unreviewed: bool, memory: Memory, report: Report) -> Made:
+def merge(
+    read: RecipeFile,
+    out: Path,
+    *,
+    unreviewed: bool,
+    memory: Memory,
+    report: Report,
+    memory_bytes: int = plans.MEMORY_BYTES,
+) -> Made:
     """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
 
     unreviewed: take parents without a card, their digests computed now. memory: what earlier merges of the
     same parents found out; Memory() takes every digest and statistic again. report: called in 20 steps.
+    memory_bytes: as plan.plan takes it.
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
@@ -162,7 +190,7 @@ def merge(read: RecipeFile, out: Path, *, unreviewed: bool, memory: Memory, repo
     with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
         family = tuple(pool.map(lambda one: hand_family.acquired(one[0], one[1], memory.digests), named))
     recipe = _recipe(read, family)
-    moved = planned.plan.bytes_read + planned.plan.bytes_written
+    moved = planned.plan.bytes_read + budget.index_bytes(planned.plan) + planned.plan.bytes_written
     limits = Limits()
     workshop = Workshop(
         family=family,
@@ -175,6 +203,7 @@ def merge(read: RecipeFile, out: Path, *, unreviewed: bool, memory: Memory, repo
         environment=environment(CONSTRAINTS),
         memory=memory,
         threads=THREADS,
+        memory_bytes=memory_bytes,
     )
     with _draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))
@@ -209,7 +238,7 @@ def _recipe(read: RecipeFile, family: Sequence[Parent]) -> Recipe:
 def _dtype(folder: Path) -> str:
     """The one floating type of a checkpoint. Raises BadRequest if it holds several: somebody must choose."""
     held = [spec.dtype for spec in Checkpoint(folder).tensors.values()]
-    floats = sorted(dict.fromkeys(name for name in held if name in plans.FLOATS))
+    floats = sorted(dict.fromkeys(name for name in held if name in FLOATS))
     if len(floats) != 1:
         found = ", ".join(floats) or "no type that can be merged"
         raise BadRequest([f"output_dtype: missing, and {folder.name} holds {found}. State it in the recipe"])
@@ -223,7 +252,7 @@ def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) 
         artifact=manifests.load(draft),
         materials=[_material(parent) for parent in workshop.sources(recipe).values()],
         proposal=Proposal(PROCEDURE, 0, f"{recipe.method}, written by hand"),
-        arithmetic={"plan": built["plan"], "notes": built["notes"]},
+        arithmetic=arithmetic(built),
         isolation=built["isolation"],
         environment=built["environment"],
         search={

@@ -6,7 +6,7 @@ Fields of the front matter: https://huggingface.co/docs/hub/model-cards (base_mo
 import yaml
 
 from stages.core.records.lineage import Lineage
-from stages.core.records.recipe import cell
+from stages.merge.model_card import stated
 
 NAME = "README.md"
 TEXT = """---
@@ -52,7 +52,7 @@ def hand_card(lineage: Lineage) -> str:
         method=lineage.recipe.method,
         version=lineage.recipe.method_version,
         warning=UNREVIEWED.format(names=unknown) if unknown else "",
-        rows="\n".join(f"| {name} | {cell(value)} |" for name, value in lineage.recipe.parameters.items()),
+        rows="\n".join(f"| {name} | {value} |" for name, value in stated(lineage).items()),
         materials="\n".join(
             f"| {material.role} | {material.id} | {material.licence} | `{material.digest}` |"
             for material in lineage.materials

@@ -2,6 +2,7 @@
 
     .mergelab/memory/digests.json            stamp of a file -> its sha256 (records/seen.py)
     .mergelab/memory/statistics/<name>.json  one subject: what was measured of one parent, or of several
+    .mergelab/memory/index/<name>.json       one parent against one base, for byte budgets (regions.py)
 
 All of it is a cache that may be deleted at any time. A file that was cut or altered is passed over: each
 holds a digest of its content. `mergelab verify` and `rebuild` use none of it.
@@ -16,11 +17,13 @@ from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import Manifest
 from stages.core.records.seen import Seen, stamp
-from stages.core.weights import statistics
+from stages.core.weights import regions, statistics
 from stages.core.weights.plan import Plan
+from stages.core.weights.regions import Index
 from stages.core.weights.statistics import Facts
 
 NAME_HEX = 32
+STATISTICS, INDEX = "statistics", "index"  # kinds of entries, and their folders
 
 
 @dataclass(frozen=True)
@@ -62,34 +65,47 @@ class Memory:
         """What is known of the statistics that a merge by this plan will ask for."""
         found: dict[str, dict[str, list[float]]] = {}
         for subject, entries in statistics.wanted(plan).items():
-            known = self._load(subject)
+            known = self._load(STATISTICS, subject)
             found[subject] = {entry: known[entry] for entry in entries if entry in known}
         return found
 
     def keep(self, measured: Facts) -> None:
         """Add what a merge has measured."""
         for subject, entries in measured.items():
-            path = self._path(subject)
-            if path is not None:
-                merged = self._load(subject) | {entry: list(values) for entry, values in entries.items()}
-                write_json(path, {"subject": subject, "entries": merged, "sha256": _digest(subject, merged)})
+            known = self._load(STATISTICS, subject)
+            self._store(STATISTICS, subject, known | {entry: list(one) for entry, one in entries.items()})
 
-    def _load(self, subject: str) -> dict[str, list[float]]:
-        path = self._path(subject)
+    def index(self, base: str, parent: str) -> Index | None:
+        """The index of a parent against a base, by digests; None if it is not known."""
+        known = self._load(INDEX, regions.subject(base, parent))
+        return regions.from_json(known) if known else None
+
+    def keep_index(self, base: str, parent: str, index: Index) -> None:
+        """Remember an index that was made of files with those digests."""
+        self._store(INDEX, regions.subject(base, parent), regions.to_json(index))
+
+    def _store(self, kind: str, subject: str, entries: Json) -> None:
+        path = self._path(kind, subject)
+        if path is not None:
+            write_json(path, {"subject": subject, "entries": entries, "sha256": _digest(subject, entries)})
+
+    def _load(self, kind: str, subject: str) -> dict[str, Json]:
+        """The entries of a subject; {} if there are none, or if they are not as they were stored."""
+        path = self._path(kind, subject)
         if path is None or not path.is_file():
             return {}
         try:
             tree = read_json(path)
-            entries: dict[str, list[float]] = tree["entries"]
+            entries: dict[str, Json] = tree["entries"]
             whole = tree["sha256"] == _digest(subject, entries)
         except (LabError, KeyError, TypeError):
             return {}
         return entries if whole else {}
 
-    def _path(self, subject: str) -> Path | None:
+    def _path(self, kind: str, subject: str) -> Path | None:
         name = f"{sha256_bytes(subject.encode())[:NAME_HEX]}.json"
-        return self.folder / "statistics" / name if self.folder else None
+        return self.folder / kind / name if self.folder else None
 
 
-def _digest(subject: str, entries: Mapping[str, list[float]]) -> str:
+def _digest(subject: str, entries: Json) -> str:
     return sha256_bytes(dumps([subject, entries]))

@@ -7,6 +7,7 @@ import yaml
 
 from stages.core.records.lineage import Lineage
 from stages.core.records.recipe import cell
+from stages.core.weights import budget
 
 NAME = "README.md"
 TEXT = """---
@@ -47,12 +48,19 @@ def model_card(lineage: Lineage) -> str:
         parents=" and ".join(material.id for material in lineage.materials if material.role == "parent"),
         method=lineage.recipe.method,
         version=lineage.recipe.method_version,
-        rows="\n".join(f"| {name} | {cell(value)} |" for name, value in lineage.recipe.parameters.items()),
+        rows="\n".join(f"| {name} | {value} |" for name, value in stated(lineage).items()),
         materials="\n".join(
             f"| {material.role} | {material.id} | {material.licence} | `{material.digest}` |"
             for material in lineage.materials
         ),
     )
+
+
+def stated(lineage: Lineage) -> dict[str, str]:
+    """Cells of the table of parameters; with what a byte budget left unread, if there was one."""
+    found = {name: cell(value) for name, value in lineage.recipe.parameters.items()}
+    record = lineage.arithmetic.get("budget")
+    return found if record is None else {**found, "left unread": budget.told(record)}
 
 
 def _licence(licences: list[str]) -> str:

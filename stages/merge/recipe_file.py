@@ -23,7 +23,7 @@ from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Value
 from stages.core.records.schema import nearest
 from stages.core.weights import registry
-from stages.core.weights.plan import FLOATS
+from stages.core.weights.fitting import FLOATS
 from stages.merge import mergekit
 
 KEYS: Final = ("method", "base", "parents", "parameters", "output_dtype", "seed")

@@ -1,8 +1,9 @@
 """The merge stage: proposals to candidates, each made once, in the order proposed."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from stages.core.records.files import publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
 from stages.core.sandbox import launch, levels
+from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
-from stages.merge.build import BUILT, Parent, Workshop, build, described
+from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, described, prepare
 from stages.merge.propose import Family, propose, search_record
 from stages.merge.space import Space, space
 from stages.merge.store import Store, place
@@ -94,6 +96,7 @@ def make_all(
 ) -> list[Made]:
     """Make every recipe that the store lacks, `workers` at once; the result keeps the order of `wanted`."""
     level = levels.choose(workshop.isolation)
+    prepare(_first_of_each_method(wanted, workshop))
     done: dict[int, Made] = {}
 
     def make(recipe: Recipe, proposal: Proposal) -> Made:
@@ -124,6 +127,15 @@ def make_all(
     return [done[n] for n in sorted(done)]
 
 
+def _first_of_each_method(wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop) -> Iterator[Plan]:
+    """A plan for every method, from its first recipe that has one: they use the same kernels."""
+    firsts = {recipe.method: recipe for recipe, _ in reversed(wanted)}
+    for recipe in firsts.values():
+        folders = {digest: parent.folder for digest, parent in workshop.sources(recipe).items()}
+        with suppress(Unmergeable):
+            yield plan(recipe, folders)
+
+
 def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> Lineage:
     built = read_json(folder / BUILT)
     used = workshop.sources(one.recipe)
@@ -132,7 +144,7 @@ def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> L
         artifact=manifests.load(folder),
         materials=[_material(parent) for parent in used.values()],
         proposal=one.proposal,
-        arithmetic={"plan": built["plan"], "notes": built["notes"]},
+        arithmetic=arithmetic(built),
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),

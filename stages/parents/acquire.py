@@ -17,10 +17,11 @@ from stages.core.errors import BadCheckpoint, BadRequest, LabError
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import pretty, read_json, write_json
-from stages.core.records.files import READ_BYTES, publish
+from stages.core.records.files import publish
 from stages.core.records.manifest import BESIDE, FileRecord, Manifest
 from stages.parents import scan, sources
 
+READ_BYTES: Final = 1 << 20
 LEFT_BEHIND: Final = frozenset({manifests.NAME, "README.md"})  # written anew; for readers of the source
 
 

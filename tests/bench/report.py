@@ -18,7 +18,7 @@ Figure = Callable[[Run], float]
 INTRODUCTION = """# The engine beside copying
 
 Llama-shaped checkpoints of {size:.2f} GB in bfloat16 (a base, two fine-tunes), page cache warm,
-{threads} threads, {rounds} rounds in turns; median (least–greatest). CPU is user + system of the child and
+threads: {threads}, rounds in turns: {rounds}; median (least–greatest). CPU is user + system of the child and
 its threads. *Process* is the whole child with interpreter start and imports, *work* leaves these out. Memory
 is the greatest of any round, sampled about 300 times a second: anonymous (RssAnon), and resident with mapped
 files (VmHWM).

@@ -6,8 +6,6 @@ import secrets
 import shutil
 from pathlib import Path
 
-READ_BYTES = 1 << 20
-
 
 def cache_folder() -> Path:
     """The folder of this user for what may be deleted at any time: XDG_CACHE_HOME or ~/.cache, mergelab."""
@@ -20,12 +18,9 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Lower-case hex SHA-256 of a file's bytes, read in 1 MiB blocks."""
-    digest = hashlib.sha256()
+    """Lower-case hex SHA-256 of a file's bytes, read through one small buffer."""
     with path.open("rb") as stream:
-        while block := stream.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

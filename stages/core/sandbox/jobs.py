@@ -20,18 +20,23 @@ def merge(job: Json, progress: Progress) -> Json:
     """Digests of the files written, the method's notes, and what was measured, for a job of these keys.
 
     recipe: Recipe.to_json(); sources: parent digest → folder; manifests: parent digest → file → sha256;
-    output: folder that holds the pre-allocated files; threads: of this worker. Optional: block_elements;
-    kernels: folder of compiled ones; facts: statistics already known; stamps: as engine.execute takes them.
+    output: folder that holds the pre-allocated files; threads: of this worker. Optional: memory_bytes;
+    kernels: folder of compiled ones; facts: statistics already known; stamps: as engine.execute takes them;
+    indexes: parent digest → its index, for a recipe with read_bytes, whose answer has `budget` too.
     Raises BadCheckpoint, Unmergeable.
     """
     _have_no_temporary_folder()
     from stages.core.records import recipe as recipes
-    from stages.core.weights import engine, plan
+    from stages.core.weights import budget, engine, plan, regions
     from stages.core.weights.statistics import Known
 
     sources = {digest: Path(folder) for digest, folder in job["sources"].items()}
-    options = {} if job.get("block_elements") is None else {"block_elements": job["block_elements"]}
-    planned = plan.plan(recipes.from_json(job["recipe"]), sources)
+    options = {} if job.get("memory_bytes") is None else {"memory_bytes": job["memory_bytes"]}
+    planned = plan.plan(recipes.from_json(job["recipe"]), sources, **options)
+    choice = None
+    if planned.read_bytes is not None:
+        indexes = {digest: regions.from_json(tree) for digest, tree in job["indexes"].items()}
+        choice = budget.choose(planned, indexes)
     backend, known = None, Known(job.get("facts") or {})
     if job.get("kernels"):
         from stages.core.weights.kernels.fast import Fast
@@ -46,15 +51,32 @@ def merge(job: Json, progress: Progress) -> Json:
         backend=backend,
         known=known,
         stamps=job.get("stamps"),
+        choice=choice,
         on_progress=progress,
-        **options,
     )
     return {
         "files": dict(done.files),
         "notes": dict(done.notes),
         "measured": known.found,
         "backend": "torch" if backend is None else backend.name,
+        **({} if choice is None else {"budget": choice.to_json(planned)}),
     }
+
+
+def index(job: Json, progress: Progress) -> Json:
+    """The index of a parent against its base (core/weights/index.py), for a job of these keys.
+
+    base, parent: {role, folder, sha256 of its files by name}; threads: of this worker.
+    Raises BadCheckpoint, Unmergeable.
+    """
+    from stages.core.weights import regions
+    from stages.core.weights.index import Side, build
+
+    base, parent = (
+        Side(side["role"], Path(side["folder"]), side["sha256"]) for side in (job["base"], job["parent"])
+    )
+    found = build(base, parent, threads=job["threads"], on_progress=progress)
+    return {"index": regions.to_json(found)}
 
 
 def probe(job: Json, progress: Progress) -> Json:
@@ -70,4 +92,4 @@ def _have_no_temporary_folder() -> None:
     tempfile.tempdir = NOWHERE
 
 
-JOBS: Mapping[str, Job] = {"merge": merge, "probe": probe}
+JOBS: Mapping[str, Job] = {"merge": merge, "index": index, "probe": probe}

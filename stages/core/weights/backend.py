@@ -73,6 +73,10 @@ class Backend(Protocol):
         """Whether no element of a row is a NaN or an infinity."""
         ...
 
+    def refuses(self, source: Source) -> bool:
+        """Whether `merge` itself refuses a tensor with an input that is not finite, naming its role."""
+        ...
+
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic of a tensor of at least one element, as statistics.py names its values.
 
@@ -80,10 +84,12 @@ class Backend(Protocol):
         """
         ...
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
+    def merge(
+        self, source: Source, block: Block, settled: Options, seen: Statistics, into: Bytes | None = None
+    ) -> tuple[Bytes, Json]:
         """The block of the result in the job's output type, and a note of a tensor given whole, else None.
 
-        Raises Unmergeable on overflow.
+        into: memory of exactly its size, in which it may be put. Raises Unmergeable on overflow.
         """
         ...
 
@@ -94,6 +100,11 @@ class Backend(Protocol):
     def start(self) -> None:
         """Called first in every thread of a merge."""
         ...
+
+
+def not_finite(role: str) -> Unmergeable:
+    """The refusal of an input with a NaN or an infinity."""
+    return Unmergeable(f"{role} holds a NaN or an infinity. Repair that checkpoint or leave it out")
 
 
 def overflow(dtype: str) -> Unmergeable:

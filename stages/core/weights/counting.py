@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, int32
 
 from stages.core.weights.method import Slice
-from stages.core.weights.selection import BEYOND, HIGH_BINS, LOW_BINS, LOW_BITS, Bracket, Ints, Seen
+from stages.core.weights.selection import BEYOND, HIGH_BINS, LOW_BINS, LOW_BITS, Bracket, Ints, Seen, total
 
 T = TypeVar("T")
 
@@ -63,15 +63,6 @@ class Slices:
                 else np.empty(0, np.int64)
             )
         )
-
-
-def total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
-    """Sums of each place's counts over all slices."""
-    found = list(next(counts))
-    for more in counts:
-        for so_far, added in zip(found, more, strict=True):
-            np.add(so_far, added, out=so_far)
-    return found
 
 
 def _seen(bits: Ints, bracket: Bracket, start: int) -> Seen:

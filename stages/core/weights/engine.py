@@ -2,8 +2,8 @@
 
 For each tensor: statistics, if the method needs any; then each block is read, hashed, widened, merged and
 rounded.
-Memory is bounded by the blocks under way and by what plan.HOLD_BYTES allows between two passes; only where a
-method wants a tensor whole does it depend on the tensor's size, within the bound of plan.plan.
+Memory is bounded by the blocks under way and by what the plan's memory_bytes allows between two passes; only
+where a method wants a tensor whole does it depend on the tensor's size, within another bound of plan.plan.
 """
 
 import ctypes
@@ -18,10 +18,10 @@ import numpy as np
 
 from stages.core.errors import LabError, Unmergeable
 from stages.core.records.canonical import Json
-from stages.core.weights.backend import Backend, Block, Bytes, T
+from stages.core.weights.backend import Backend, Block, Bytes, T, not_finite
+from stages.core.weights.budget import Choice
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.inputs import Inputs, Manifests
-from stages.core.weights.numerics import BLOCK
 from stages.core.weights.plan import Job, Plan
 from stages.core.weights.statistics import Known
 from stages.core.weights.threads import Threads
@@ -58,21 +58,24 @@ def execute(
     output: Path,
     *,
     threads: int = 1,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     backend: Backend | None = None,
     known: Known | None = None,
     stamps: Manifests | None = None,
+    choice: Choice | None = None,
     on_progress: Progress | None = None,
 ) -> Merged:
     """Merge into the files that `writer.preallocate` made in `output`, and return their digests.
 
-    manifests: digest -> file -> sha256 of every file read. backend: torch without one. known: statistics of
+    manifests: digest -> file -> sha256 of every file read. block_elements: as the plan's memory allows if
+    not given. backend: torch without one. known: statistics of
     earlier merges; what this one had to measure is added to it. stamps: digest -> file -> stamp of files that
-    are known to have their digest (records/seen.py). on_progress: bytes merged so far, and in all.
+    are known to have their digest (records/seen.py). choice: what a recipe with read_bytes reads
+    (budget.choose). on_progress: bytes merged so far, and in all.
     Raises BadCheckpoint if an input is not what its manifest says (the output then has no header: it does
     not load), Unmergeable where the arithmetic has no answer.
     """
-    how = _How(threads, block_elements, backend, known, stamps)
+    how = _How(threads, block_elements, backend, known, stamps, choice)
     with _run(plan, sources, manifests, how) as run, Writer(plan, output, run.crew.output) as writer:
         total, done = sum(job.end - job.start for job in plan.jobs), 0
         for piece in run.pieces():
@@ -91,22 +94,24 @@ def merge_into(
     manifests: Manifests | None = None,
     *,
     threads: int = 1,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     backend: Backend | None = None,
     known: Known | None = None,
+    choice: Choice | None = None,
 ) -> Mapping[str, Json]:
     """Write the merged tensors over those in `state`, without a file; returns the notes.
 
     state: name -> contiguous CPU tensor of the planned shape and dtype. Names that it lacks are passed over
     (tied weights are one tensor under two names). Without manifests the inputs are not hashed: they must have
-    been before. backend, known: as for `execute`. Raises LabError if a tensor of `state` does not fit.
+    been before. The rest: as for `execute`. Raises LabError if a tensor of `state` does not fit.
     """
     targets = {job.name: _target(job, state[job.name]) for job in plan.jobs if job.name in state}
-    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
-        for piece in run.pieces():
+    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known, None, choice)) as run:
+        for piece in run.pieces(targets):
             if piece.job.name in targets:
-                first = piece.start * ITEMSIZE[piece.job.dtype]
-                targets[piece.job.name][first : first + len(piece.data)] = piece.data
+                place = _part(targets[piece.job.name], piece.job, piece.start, len(piece.data))
+                if place.ctypes.data != piece.data.ctypes.data:  # unless it was put there right away
+                    place[:] = piece.data
         run.inputs.finish()
         return run.notes
 
@@ -117,9 +122,10 @@ def stream(
     manifests: Manifests | None = None,
     *,
     threads: int = 1,
-    block_elements: int = BLOCK,
+    block_elements: int | None = None,
     backend: Backend | None = None,
     known: Known | None = None,
+    choice: Choice | None = None,
 ) -> "Iterator[tuple[str, Tensor]]":
     """Yield (name, merged tensor) in output order, one whole tensor in memory at a time.
 
@@ -127,7 +133,7 @@ def stream(
     """
     import torch
 
-    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known)) as run:
+    with _run(plan, sources, manifests, _How(threads, block_elements, backend, known, None, choice)) as run:
         pieces = run.pieces()
         for job in plan.jobs:
             whole = torch.empty(job.shape, dtype=getattr(torch, job.dtype))
@@ -142,13 +148,14 @@ def stream(
 
 @dataclass(frozen=True)
 class _How:
-    """What decides no byte: as `execute` takes it."""
+    """What decides no byte that recipe and parents do not: as `execute` takes it."""
 
     threads: int
-    block_elements: int
+    block_elements: int | None
     backend: Backend | None
     known: Known | None
     stamps: Manifests | None = None
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -162,18 +169,18 @@ class _Run:
     known: Known
     notes: dict[str, Json]
 
-    def pieces(self) -> Iterator[Piece]:
-        """Every block of the output, in order."""
+    def pieces(self, targets: Mapping[str, Bytes] | None = None) -> Iterator[Piece]:
+        """Every block of the output, in order. targets: memory of tensors, in which blocks may be put."""
         for job in self.plan.jobs:
             try:
                 if job.action == "copy":
                     yield from self._copied(job)
                 elif job.elements:
-                    yield from self._merged(job)
+                    yield from self._merged(job, (targets or {}).get(job.name))
             except Unmergeable as problem:
                 raise Unmergeable(f"cannot merge tensor {job.name!r}: {problem}") from problem
 
-    def _merged(self, job: Job) -> Iterator[Piece]:
+    def _merged(self, job: Job, target: Bytes | None) -> Iterator[Piece]:
         tensor = _Tensor(self, job)
         seen = self.known.gather(tensor, self.backend)
         settled, note = self.plan.method.settle(job.coefficients, seen)
@@ -181,7 +188,9 @@ class _Run:
             self.notes[job.name] = note
 
         def piece(block: Block) -> Piece:
-            data, note = self.backend.merge(tensor, block, settled, seen)
+            size = len(block.rows[0]) // ITEMSIZE[tensor.dtypes[0]] * ITEMSIZE[job.dtype]
+            into = None if target is None else _part(target, job, block.start, size)
+            data, note = self.backend.merge(tensor, block, settled, seen, into)
             if note is not None:
                 self.notes[job.name] = note
             return Piece(job, block.start, data)
@@ -201,6 +210,8 @@ class _Run:
 @contextmanager
 def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, how: _How) -> Iterator[_Run]:
     """The open inputs of one merge, and the threads that work on it."""
+    if plan.read_bytes != (how.choice.limit if how.choice else None):
+        raise LabError(f"read_bytes is {plan.read_bytes}: hand over what budget.choose made of this plan")
     backend = how.backend
     if backend is None:
         from stages.core.weights.plain import Plain
@@ -211,7 +222,13 @@ def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, h
         backend.quiet(),
         Threads(how.threads, len(plan.inputs), backend.start) as crew,
         Inputs(
-            plan, sources, manifests, block_elements=how.block_elements, crew=crew, stamps=how.stamps
+            plan,
+            sources,
+            manifests,
+            block_elements=how.block_elements or plan.block_elements(how.threads),
+            crew=crew,
+            stamps=how.stamps,
+            choice=how.choice,
         ) as inputs,
     ):
         yield _Run(plan, inputs, crew, backend, how.known or Known(), {})
@@ -227,6 +244,7 @@ class _Tensor:
         self.parents = plan.parents_of(job)
         self.row = (job.shape or (1,))[-1] if plan.method.rows else 1
         self._inputs, self._crew, self._backend = run.inputs, run.crew, run.backend
+        self._refused = run.backend.refuses(self)
         measured = plan.needed and not run.known.knows(plan, job)
         self._again = measured and plan.rereads(job)
         self._held = list(self._read_all()) if measured and not self._again else None
@@ -252,12 +270,9 @@ class _Tensor:
             together = np.empty((len(sizes), sizes[0]), np.uint8)
         rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
         for (place, name), row, dtype in zip(self.job.reads, rows, self.dtypes, strict=True):
-            self._inputs.read(place, name, start, into=row, again=self._again)
-            if not self._backend.finite(row, dtype):
-                role = self.plan.inputs[place].role
-                raise Unmergeable(
-                    f"{role} holds a NaN or an infinity. Repair that checkpoint or leave it out"
-                )
+            self._inputs.read(place, name, start, into=row, again=self._again, instead=rows[0])
+            if not self._refused and not self._backend.finite(row, dtype):
+                raise not_finite(self.plan.inputs[place].role)
         return Block(start, rows, together)
 
 
@@ -291,6 +306,12 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, 1 << 28)
         mallopt(M_MMAP_THRESHOLD, 1 << 25)
+
+
+def _part(memory: Bytes, job: Job, start: int, size: int) -> Bytes:
+    """The `size` bytes of a tensor's memory from its element `start` on."""
+    first = start * ITEMSIZE[job.dtype]
+    return memory[first : first + size]
 
 
 def _target(job: Job, tensor: "Tensor") -> Bytes:

@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 from stages.core.errors import BadCheckpoint, LabError
 from stages.core.weights.backend import Bytes
+from stages.core.weights.budget import Choice
+from stages.core.weights.chosen import ChosenParent, Ration
 from stages.core.weights.numerics import LEAF
 from stages.core.weights.plan import Input, Plan
 from stages.core.weights.threads import Threads
@@ -15,7 +17,10 @@ Manifests: TypeAlias = Mapping[str, Mapping[str, str]]  # input digest -> file -
 
 
 class Inputs:
-    """The open input files of a plan, read in blocks. Closed on leaving the `with`."""
+    """The open input files of a plan, read in blocks. Closed on leaving the `with`.
+
+    choice: what a byte budget reads of the parents; the base is read whole.
+    """
 
     def __init__(
         self,
@@ -26,6 +31,7 @@ class Inputs:
         block_elements: int,
         crew: Threads,
         stamps: Manifests | None = None,
+        choice: Choice | None = None,
     ) -> None:
         if block_elements < LEAF or block_elements % LEAF:
             raise LabError(f"block_elements: expected a multiple of {LEAF}, got {block_elements}")
@@ -33,7 +39,20 @@ class Inputs:
         self._inputs = plan.inputs
         self._shared = plan.shared
         self._open: list[dict[str, VerifiedFile]] = []
-        for given, lane in zip(plan.inputs, crew.inputs, strict=True):
+        self._choice, self._ration = choice, Ration(choice.limit if choice else 0)
+        self._chosen: dict[int, ChosenParent] = {}
+        for place, (given, lane) in enumerate(zip(plan.inputs, crew.inputs, strict=True)):
+            if choice is not None and place in choice.indexes:
+                self._open.append({})
+                self._chosen[place] = ChosenParent(
+                    sources[given.digest],
+                    given.tensors,
+                    index=choice.indexes[place],
+                    chosen={name: one for (where, name), one in choice.regions.items() if where == place},
+                    ration=self._ration,
+                    lane=lane,
+                )
+                continue
             digests = None if manifests is None else _digests(given, manifests)
             known = (stamps or {}).get(given.digest, {})
             self._open.append({})
@@ -44,12 +63,24 @@ class Inputs:
                     sources[given.digest] / name, spec, pieces, expected, lane=lane, stamp=known.get(name)
                 )
 
-    def read(self, place: int, name: str, start: int, *, again: bool, into: Bytes | None = None) -> Bytes:
+    def read(
+        self,
+        place: int,
+        name: str,
+        start: int,
+        *,
+        again: bool,
+        into: Bytes | None = None,
+        instead: Bytes | None = None,
+    ) -> Bytes:
         """Bytes of elements start … start + block_elements of a tensor of the input at `place`.
 
         into: where to put them, of exactly their size; a new array without it. again: it will be asked for
-        once more (verified.py); so will any tensor that goes into several of the output.
+        once more (verified.py); so will any tensor that goes into several of the output. instead: the base's
+        bytes there, which stand in where a budget leaves a parent unread.
         """
+        if place in self._chosen:
+            return self._chosen[place].read(name, start, self.block_elements, into, instead)
         spec = self._inputs[place].tensors[name]
         size = (spec.end - spec.start) // spec.elements
         first = spec.start + start * size
@@ -59,9 +90,13 @@ class Inputs:
         )
 
     def finish(self) -> None:
-        """Raise BadCheckpoint unless every file has the digest of its manifest."""
+        """Raise BadCheckpoint unless every file has the digest of its manifest, or every region its own."""
         for file in self._files():
             file.finish()
+        for parent in self._chosen.values():
+            parent.finish()
+        if self._choice is not None and self._ration.taken != self._choice.read:
+            raise LabError(f"a budget chose {self._choice.read} bytes, and {self._ration.taken} were read")
 
     def _files(self) -> Iterator[VerifiedFile]:
         return (file for files in self._open for file in files.values())
@@ -79,6 +114,8 @@ class Inputs:
     def __exit__(self, *error: object) -> None:
         for file in self._files():
             file.close()
+        for parent in self._chosen.values():
+            parent.close()
 
 
 def _digests(given: Input, manifests: Manifests) -> Mapping[str, str]:

@@ -115,6 +115,10 @@ class Method:
     tensor of one parent. routing: the parameters that decide this; they reach no other function.
     whole: whether a tensor is given whole, from the parameters, its name and its shape; the plan shows the
     answer as the coefficient `whole`. Where it is, `block` gives a note for the lineage beside the result.
+    gain: for delta methods that may leave parts of parents unread (`read_bytes`), from the coefficients of a
+    tensor: how far at most, in L2, the merged delta moves when a parent's delta moves by one, for each parent
+    (the Lipschitz constant of `block`). Only where `block` looks at one element at a time, needs no
+    statistics, and jumps nowhere: an elected sign or a rank that tips over has no such bound.
     """
 
     name: str
@@ -135,6 +139,7 @@ class Method:
     kernel: Literal["combine", "consensus"] | None = None
     route: Route = "every_parent"
     routing: tuple[str, ...] = ()
+    gain: Callable[[Options], tuple[float, ...]] | None = None
 
     @property
     def random(self) -> bool:

@@ -26,6 +26,10 @@
    (`lapack`), so that `mergelab verify` can say why bytes differ; golden.json pins none of them. All other
    tensors of these methods are under numbers 1 to 8.
 
+10. A byte budget (`read_bytes`) leaves regions of parents unread: REGION elements of a tensor in flat order,
+the last one shorter. There the parent counts as equal to the base: its delta is zero. Which regions these are
+is a function of the budget and of float64 sums of squared float32 deltas, by number 4 (budget.py).
+
 But for number 9, no libm, BLAS, unstable sort or vector-width dependent sum takes part. The caller must not
 flush subnormals.
 This module imports neither numpy nor torch, so that plans can be made without them.
@@ -52,6 +56,7 @@ from stages.core.errors import Unmergeable
 
 NUMERICS = 1
 LEAF = 1 << 16  # elements of one reduction leaf; block sizes are multiples of it
+REGION = 1 << 18  # elements that a byte budget reads or leaves unread together; decides bytes
 BLOCK = 1 << 18  # elements merged at a time: measured best of 2^16 to 2^21 here, and no part of identity
 DRAWS = 1 << 16  # a drop probability is a multiple of 1 / DRAWS
 ARC = Context(prec=60, rounding=ROUND_HALF_EVEN)  # 40 digits more than the float64 inputs can resolve

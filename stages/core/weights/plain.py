@@ -31,6 +31,11 @@ class Plain:
         """Whether no element of a row is a NaN or an infinity."""
         return arithmetic.finite(torch.from_numpy(row).view(getattr(torch, dtype)))
 
+    def refuses(self, source: Source) -> bool:
+        """Never: what is not finite may be trimmed away."""
+        del source
+        return False
+
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic, by passes over slices."""
 
@@ -40,8 +45,11 @@ class Plain:
         parents, elements = len(source.parents), source.job.elements
         return measure(need, source.job.options, each, parents=parents, elements=elements, seen=seen)
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
+    def merge(
+        self, source: Source, block: Block, settled: Options, seen: Statistics, into: Bytes | None = None
+    ) -> tuple[Bytes, Json]:
         """The method's block function, on top of the base for a delta method, rounded once; and its note."""
+        del into
         given, base = widened(source, block)
         merged, note = source.plan.method.block(given, settled, seen), None
         if isinstance(merged, tuple):  # of a tensor given whole: with a note on what was found in it

@@ -3,30 +3,28 @@
 A plan can be printed (`describe`), costed (bytes, memory), hashed (`digest`) and executed (engine.py).
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Recipe, Value, plain
-from stages.core.weights import depth, header, registry, routes, spectra
+from stages.core.weights import budget, depth, fitting, header, layout, registry, routes, spectra
+from stages.core.weights.fitting import FLOATS
 from stages.core.weights.method import WHOLE, Method, Options
-from stages.core.weights.numerics import BLOCK, NUMERICS, float32
-from stages.core.weights.reader import INDEX, SINGLE, Checkpoint, FileSpec, TensorSpec
+from stages.core.weights.numerics import BLOCK, LEAF, NUMERICS, float32
+from stages.core.weights.reader import Checkpoint, FileSpec, TensorSpec
 
 SCHEMA = "mergelab/plan/1"
-FLOATS = ("float32", "bfloat16", "float16")
 SHARD_BYTES = 5_000_000_000  # tensor bytes of one output file, as the Hub's tools cut them; decides bytes
-HOLD_BYTES = 1 << 28  # a tensor is read once if its bytes in all inputs fit in this; else again for each pass
+MEMORY_BYTES = 512 << 20  # of anonymous memory that a merge by blocks may take, unless told otherwise
 PASSES = 3  # over a tensor for its statistics, at most
-ROW_ELEMENTS = 1 << 20  # longest last dimension for methods that rank rows: a row is held and sorted whole
 WHOLE_BYTES = 7 << 30  # for one tensor given whole: what an 8 GiB worker has beside torch and its blocks
 ROOM_BYTES = 256 << 20  # resident interpreter with torch and numpy, and their slack: measured 220 to 250
 
@@ -79,6 +77,7 @@ class Plan:
     inputs: the base first, where the method needs one, then the parents in order.
     texts: the first bytes of every output file: a header, or the whole index of a sharded output.
     slots: for a path through layers, (place of the parent, from 0; layer there) of every output layer.
+    memory_bytes: what the merge may take beside its interpreter; it decides no byte.
     """
 
     recipe: Recipe
@@ -88,6 +87,7 @@ class Plan:
     files: Mapping[str, int]
     texts: Mapping[str, bytes]
     slots: tuple[tuple[int, int], ...] = ()
+    memory_bytes: int = MEMORY_BYTES
 
     @property
     def bytes_written(self) -> int:
@@ -98,26 +98,43 @@ class Plan:
     def bytes_read(self) -> int:
         """Bytes read at most: every input file once, and each tensor too large to hold once more per pass.
 
-        A tensor that goes into several output tensors is read once for each.
+        A tensor that goes into several output tensors is read once for each. A budget bounds what is read of
+        the parents; what the indexes take, where they are not known, is budget.index_bytes.
         """
-        once = sum(file.bytes for given in self.inputs for file in given.files.values())
+        once = budget.input_bytes(self)
         again = sum(self._tensor_bytes(job) for job in self.jobs if self.rereads(job))
         shared = sum((uses - 1) * self._bytes_of(source) for source, uses in self._uses.items())
         return once + PASSES * again + shared
 
     @property
     def peak_bytes(self) -> int:
-        """Estimate of the greatest resident memory of a merge on up to two threads with default blocks."""
+        """Estimate of the greatest resident memory of a merge on up to two threads."""
         held = max((self._tensor_bytes(job) for job in self.jobs if not self.rereads(job)), default=0)
+        blocks = self._blocks_bytes(self.block_elements(2), 2)
+        whole = max((self.whole_bytes(job) for job in self.jobs), default=0)
+        return ROOM_BYTES + (held if self.needed else 0) + blocks + whole
+
+    @property
+    def hold_bytes(self) -> int:
+        """A tensor is read once if its bytes in all inputs fit in this; else again for each pass."""
+        return self.memory_bytes // 2
+
+    def block_elements(self, threads: int) -> int:
+        """Elements merged at a time: BLOCK, or less where the blocks under way would fill the memory."""
+        block = BLOCK
+        while block > LEAF and self._blocks_bytes(block, threads) > self.memory_bytes // 4:
+            block //= 2
+        return block
+
+    def _blocks_bytes(self, block: int, threads: int) -> int:
+        """Estimate of the memory of all blocks under way: float32 arrays of what is read and made."""
         parents, longest = len(self.recipe.parents), 0
         arrays = 3 * parents + 9
         if any(need.of is not None for need in self.method.needs):
             arrays += 2 * parents  # float64 copies of the deltas
         if self.method.rows:  # slices end where rows do
             longest = max((job.shape[-1] for job in self.jobs if job.shape), default=0)
-        blocks = 4 * arrays * (BLOCK + longest) * 4
-        whole = max((self.whole_bytes(job) for job in self.jobs), default=0)
-        return ROOM_BYTES + (held if self.needed else 0) + blocks + whole
+        return (threads + 2) * arrays * (block + longest) * 4
 
     def whole_bytes(self, job: Job) -> int:
         """Estimate of the memory of one tensor that the method is given whole; 0 for others.
@@ -133,13 +150,19 @@ class Plan:
         return self._tensor_bytes(job) + single * (parents + 1) + work
 
     @property
+    def read_bytes(self) -> int | None:
+        """The budget for the parents' tensors; None reads all."""
+        value = self.recipe.parameters.get(registry.READ_BYTES)
+        return value if isinstance(value, int) else None
+
+    @property
     def needed(self) -> bool:
         """Whether the method takes statistics of a tensor before it merges it."""
         return bool(self.method.needed(self.recipe.parameters))
 
     def rereads(self, job: Job) -> bool:
         """Whether the tensor is read again after its statistics, instead of being held."""
-        return job.action == "merge" and self.needed and self._tensor_bytes(job) > HOLD_BYTES
+        return job.action == "merge" and self.needed and self._tensor_bytes(job) > self.hold_bytes
 
     def reads_of_parents(self, job: Job) -> tuple[tuple[int, str], ...]:
         """`job.reads` without the base."""
@@ -193,6 +216,7 @@ class Plan:
             "bytes_read": self.bytes_read,
             "bytes_written": self.bytes_written,
             "peak_bytes": self.peak_bytes,
+            **({} if self.read_bytes is None else {"budget": budget.describe(self)}),
             "files": dict(self.files),
             "inputs": [
                 {
@@ -221,22 +245,25 @@ def plan(
     sources: Mapping[str, Path],
     *,
     shard_bytes: int = SHARD_BYTES,
-    memory_bytes: int = WHOLE_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
+    whole_bytes: int = WHOLE_BYTES,
 ) -> Plan:
     """The plan of `recipe`, from the headers in `sources` (manifest digest -> checkpoint directory).
 
-    memory_bytes: bound of the memory of one tensor that a method is given whole (Plan.whole_bytes): the one
-    place where the memory of a merge depends on the size of a tensor. The default is enough for matrices of
-    14336 x 4096, the greatest in the layers of a model with 8e9 parameters, of up to 12 parents in bfloat16
-    or 9 in float32. It is no part of a plan's digest.
+    memory_bytes: bound of the anonymous memory of a merge, beside the interpreter's own; a lower one reads
+    large tensors more often, and smaller blocks. whole_bytes: bound of the memory of one tensor that a method
+    is given whole (Plan.whole_bytes), the one place where the memory of a merge depends on a tensor's size.
+    The default is enough for matrices of 14336 x 4096, the greatest in the layers of a model with 8e9
+    parameters, of up to 12 parents in bfloat16 or 9 in float32. Neither is part of a plan's digest.
     Raises BadRequest for a recipe that this version cannot honour, BadCheckpoint for malformed files, and
-    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type.
+    Unmergeable with the full list of tensors that are missing, extra, misshaped or of an unmergeable type, or
+    for a byte budget that cannot be kept (budget.check).
     """
     method = _checked(recipe, sources)
     inputs = _inputs(recipe, method, sources)
     reads, slots = _reads(recipe, method, inputs)
     if method.rows:
-        _rankable(inputs[0])
+        fitting.rankable(inputs[0])
     first = 1 if method.space == "delta" else 0  # of what a tensor is made of: its first parent
     made = {name: inputs[of[first][0]].tensors[of[first][1]] for name, of in reads.items()}
     outputs = [
@@ -244,15 +271,16 @@ def plan(
         for name, spec in made.items()
     ]
     outputs.sort(key=lambda output: (-header.ITEMSIZE[output[1]], output[0]))  # aligned, as the library sorts
-    texts, entries = _layout(outputs, shard_bytes)
+    texts, entries = layout.lay_out(outputs, shard_bytes)
     merged = {name: shape for name, _, shape in outputs if made[name].dtype in FLOATS}
     local = _coefficients(recipe, method, merged)
     jobs = tuple(_job(file, entry, reads[entry.name], local.get(entry.name)) for file, entry in entries)
     sizes = {name: len(text) for name, text in texts.items()}
     for job in jobs:
         sizes[job.file] = max(sizes[job.file], job.end)
-    planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots)
-    _small_enough(planned, memory_bytes)
+    planned = Plan(recipe, method, inputs, jobs, sizes, texts, slots, memory_bytes)
+    _small_enough(planned, whole_bytes)
+    budget.check(planned)
     return planned
 
 
@@ -306,7 +334,7 @@ def _coefficients(
     that the method cannot use together.
     """
     lines = recipe.parameters.get(registry.LINES)
-    apart = (registry.LINES, *method.routing)
+    apart = (registry.LINES, registry.READ_BYTES, *method.routing)
     given = {name: value for name, value in recipe.parameters.items() if name not in apart}
     known: dict[str, Options] = {}
     found: dict[str, tuple[Options, Options]] = {}
@@ -347,118 +375,37 @@ def _reads(
     Raises Unmergeable with the full list of what does not fit, BadRequest for a route that leads nowhere.
     """
     if method.route == "every_parent":
-        _compatible(inputs)
+        fitting.compatible(inputs)
         names = inputs[-len(recipe.parents)].tensors
         return {name: tuple((place, name) for place in range(len(inputs))) for name in names}, ()
     parents = [given.tensors for given in inputs]
     follow = routes.one_parent if method.route == "one_parent" else routes.along_path
     routed = follow(recipe.parameters, parents)
     wrong = [
-        _no_type(f"{name} of {inputs[place].role}", [spec.dtype])
+        fitting.no_type(f"{name} of {inputs[place].role}", [spec.dtype])
         for place, name in dict.fromkeys(routed.sources.values())
-        if _foreign(spec := parents[place][name])
+        if fitting.foreign(spec := parents[place][name])
     ]
     if wrong:
-        _refuse(wrong)
+        fitting.refuse(wrong)
     return {name: (source,) for name, source in routed.sources.items()}, routed.slots
 
 
-def _foreign(spec: TensorSpec) -> bool:
-    """Whether a tensor holds floating numbers of a type that cannot be merged."""
-    return spec.dtype.startswith("float") and spec.dtype not in FLOATS
-
-
-def _no_type(where: str, types: Sequence[str]) -> str:
-    return f"{where}: {', '.join(types)} cannot be merged. Convert to one of {', '.join(FLOATS)}"
-
-
-def _compatible(inputs: Sequence[Input]) -> None:
-    """Raises Unmergeable listing every tensor in which some input differs from the first."""
-    first = inputs[0]
-    wrong = []
-    for given in inputs[1:]:
-        for name in sorted(first.tensors.keys() - given.tensors.keys()):
-            wrong.append(f"{name}: in {first.role}, missing in {given.role}")
-        for name in sorted(given.tensors.keys() - first.tensors.keys()):
-            wrong.append(f"{name}: in {given.role}, missing in {first.role}")
-    for name, spec in first.tensors.items():
-        specs = [(given.role, given.tensors[name]) for given in inputs if name in given.tensors]
-        if any(other.shape != spec.shape for _, other in specs):
-            wrong.append(
-                f"{name}: shapes differ ({', '.join(f'{role} {list(s.shape)}' for role, s in specs)})"
-            )
-        types = sorted({other.dtype for _, other in specs})
-        if any(_foreign(other) for _, other in specs):
-            wrong.append(_no_type(name, types))
-        elif len(types) > 1 and not set(types) <= set(FLOATS):
-            wrong.append(f"{name}: types differ ({', '.join(types)})")
-    if wrong:
-        _refuse(wrong)
-
-
-def _rankable(given: Input) -> None:
-    """Raises Unmergeable listing every tensor with rows too long to be sorted in bounded memory."""
-    wrong = [
-        f"{name}: rows of {spec.shape[-1]} elements, of which at most {ROW_ELEMENTS} can be ranked"
-        for name, spec in given.tensors.items()
-        if spec.shape and spec.shape[-1] > ROW_ELEMENTS and spec.dtype in FLOATS
-    ]
-    if wrong:
-        raise Unmergeable("\n  ".join(["this method ranks whole rows:", *wrong]))
-
-
-def _small_enough(planned: Plan, memory_bytes: int) -> None:
+def _small_enough(planned: Plan, whole_bytes: int) -> None:
     """Raises Unmergeable listing every tensor given whole that needs more memory than the bound."""
     wrong = [
         f"{job.name}: {list(job.shape)} needs {needed} bytes"
         for job in planned.jobs
-        if (needed := planned.whole_bytes(job)) > memory_bytes
+        if (needed := planned.whole_bytes(job)) > whole_bytes
     ]
     if wrong:
         move = (
             "Merge fewer parents, or give these tensors `spectral` 0 by a rule on their names: they then get "
         )
         raise Unmergeable(
-            "\n  ".join([f"{planned.method.name} takes matrices whole, in {memory_bytes} bytes:", *wrong])
+            "\n  ".join([f"{planned.method.name} takes matrices whole, in {whole_bytes} bytes:", *wrong])
             + f"\n{move}the mean."
         )
-
-
-def _refuse(wrong: Sequence[str]) -> NoReturn:
-    listed = "".join(f"\n  {line}" for line in wrong)
-    raise Unmergeable(
-        f"{len(wrong)} tensors do not fit together:{listed}\n"
-        "Choose parents of one base family, with one vocabulary and one way of tying weights."
-    )
-
-
-def _layout(
-    outputs: Sequence[tuple[str, str, tuple[int, ...]]], shard_bytes: int
-) -> tuple[dict[str, bytes], list[tuple[str, header.Entry]]]:
-    """First bytes of each output file, and (file, entry) of each tensor in output order."""
-    shards: list[list[tuple[str, str, tuple[int, ...]]]] = [[]]
-    room = shard_bytes
-    for output in outputs:
-        size = prod(output[2]) * header.ITEMSIZE[output[1]]
-        if size > room and shards[-1]:
-            shards.append([])
-            room = shard_bytes
-        shards[-1].append(output)
-        room -= size
-    texts, entries = {}, []
-    for number, shard in enumerate(shards, start=1):
-        one = len(shards) == 1
-        name = SINGLE if one else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        texts[name], laid = header.write(shard)
-        entries += [(name, entry) for entry in laid]
-    if len(shards) > 1:
-        total = sum(entry.end - entry.start for _, entry in entries)
-        tree = {
-            "metadata": {"total_size": total},
-            "weight_map": {entry.name: file for file, entry in entries},
-        }
-        texts[INDEX] = (json.dumps(tree, indent=2, sort_keys=True) + "\n").encode()
-    return texts, entries
 
 
 def _dtypes(given: Input) -> dict[str, int]:

@@ -51,6 +51,8 @@ METHODS: tuple[Method, ...] = (
     iso.COMMON_AND_OWN,
 )
 LINES = "lines"  # LiNeS (arXiv 2410.17146): a, b and the factor outside layers; for any delta method
+READ_BYTES = "read_bytes"  # MergePipe (arXiv 2602.13273): of parents, at most; for methods with a gain
+MOST_BYTES = (1 << 53) - 1  # JSON cannot carry more exactly
 SHAPES = (["match", "value"], ["layers", "match"], ["layers", "match", "outside"])  # keys of a rule, sorted
 EACH = ("per_parent", "one_or_each")  # kinds that may hold a number for each parent
 BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
@@ -84,6 +86,9 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
         if name == LINES and method.space == "delta":
             wrong = _wrong_lines(parameters[name])
             found += [f"{method_name}.{name}: {wrong}"] if wrong else []
+        elif name == READ_BYTES:
+            wrong = _wrong_budget(method, parameters[name])
+            found += [f"{method_name}.{name}: {wrong}"] if wrong else []
         elif name not in names:
             found.append(f"{method_name}.{name} is unknown{_nearest(name, names)}")
     for parameter in method.parameters:
@@ -93,6 +98,11 @@ def problems(method_name: str, parameters: Mapping[str, object], parents: int) -
     filled = {} if found else _filled(method, parameters, parents)
     if not found and not any(isinstance(value, Rules) for value in filled.values()):
         found += [f"{method_name}.{wrong}" for wrong in method.check(filled)]
+    if READ_BYTES in filled and (needs := method.needed(filled)):
+        options = ", ".join(f"{need.when[0]} {need.when[1]}" for need in needs if need.when)
+        found.append(
+            f"{method_name}.{READ_BYTES}: {options} measures whole tensors, a budget leaves parts out"
+        )
     return found
 
 
@@ -116,6 +126,8 @@ def _filled(method: Method, given: Mapping[str, object], parents: int) -> dict[s
     }
     if LINES in given:
         filled[LINES] = tuple(float(number) + 0.0 for number in cast(Sequence[float], given[LINES]))
+    if READ_BYTES in given:
+        filled[READ_BYTES] = cast(int, given[READ_BYTES])
     return filled
 
 
@@ -226,6 +238,18 @@ def _wrong_lines(value: object) -> str | None:
         return f"expected [a, b, factor outside layers], got {value!r}"
     bounds = Parameter(LINES, "scalar", 1.0, "", low=-10.0, high=10.0)
     return next(filter(None, (_out_of_range(bounds, number) for number in value)), None)
+
+
+def _wrong_budget(method: Method, value: object) -> str | None:
+    if method.gain is None:
+        able = ", ".join(other.name for other in METHODS if other.gain is not None)
+        return (
+            f"{method.name} has no bound on what parts of parents that are left unread would change. "
+            f"Leave it out, or choose one of {able}"
+        )
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_BYTES:
+        return f"expected a whole number of bytes from 1 to 2^53 - 1, got {value!r}"
+    return None
 
 
 def _out_of_range(parameter: Parameter, value: object) -> str | None:

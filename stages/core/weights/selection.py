@@ -199,6 +199,15 @@ def _counted(counting: Counting, keep: int, place: int, high: Ints) -> Bound:
     return _reached(counting.equal(place, pattern, 0), pattern, keep - above - above_last)
 
 
+def total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
+    """Sums of each place's counts over all slices."""
+    found = list(next(counts))
+    for more in counts:
+        for so_far, added in zip(found, more, strict=True):
+            np.add(so_far, added, out=so_far)
+    return found
+
+
 def _bin_of(counts: Ints, keep: int) -> tuple[int, int]:
     """Bin that holds the keep-th greatest element, and how many lie in greater bins."""
     from_top = np.cumsum(counts[::-1])

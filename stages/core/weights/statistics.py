@@ -11,13 +11,15 @@ l1, squares: `l1` or `squares` per parent, sums of |x| or of x^2.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from stages.core.errors import LabError
-from stages.core.weights.backend import Backend, Source
 from stages.core.weights.method import Need, Options, Statistics, per_parent
 from stages.core.weights.numerics import NUMERICS, drop_count
 from stages.core.weights.plan import Job, Plan
+
+if TYPE_CHECKING:  # their module imports numpy, which a process that only asks for names can do without
+    from stages.core.weights.backend import Backend, Source
 
 Facts: TypeAlias = Mapping[str, Mapping[str, Sequence[float]]]  # subject -> tensor and argument -> values
 
@@ -32,7 +34,7 @@ class Known:
     given: Facts = field(default_factory=dict)
     found: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
 
-    def gather(self, source: Source, backend: Backend) -> Statistics:
+    def gather(self, source: "Source", backend: "Backend") -> Statistics:
         """The values of every statistic that the method needs of one tensor, in the order of its needs."""
         seen: dict[str, tuple[float, ...]] = {}
         for need in source.plan.method.needed(source.job.options):
@@ -55,7 +57,7 @@ class Known:
             return None
         return {"dots": known[0]} if need.statistic == "dots" else _by_name(need, known)
 
-    def _keep(self, need: Need, source: Source, values: Statistics) -> None:
+    def _keep(self, need: Need, source: "Source", values: Statistics) -> None:
         rows = [values["dots"]] if need.statistic == "dots" else list(zip(*values.values(), strict=True))
         entries = _entries(need, source.plan, source.job)
         for (subject, entry), row in zip(entries, rows, strict=need.of is None):

@@ -7,6 +7,7 @@ with what was hashed.
 
 import hashlib
 import os
+import secrets
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import xxhash
 
 from stages.core.errors import BadCheckpoint
 from stages.core.records import seen
@@ -44,6 +46,7 @@ class VerifiedFile:
         self.path = path
         self._ahead = deque(sorted(piece for piece in pieces if piece[0] < piece[1]))
         self._seen: dict[int, bytes] = {}
+        self._seed = secrets.randbits(64)
         self._handle = open_file(path)
         found = os.fstat(self._handle)
         size, self._stamp = found.st_size, stamp if stamp == seen.stamp(found) else None
@@ -68,7 +71,7 @@ class VerifiedFile:
         if self._ahead and self._ahead[0][0] == start:
             return self._take(record=again, into=into)
         piece = self._load(start, end, into)
-        if hashlib.sha256(piece.data).digest() != self._seen[start]:
+        if self._fingerprint(piece) != self._seen[start]:
             self._altered(f"bytes {start} to {end} changed between two reads")
         return piece
 
@@ -92,8 +95,15 @@ class VerifiedFile:
         piece = self._load(start, end, into)
         self._digest.update(piece.data)
         if record:
-            self._seen[start] = hashlib.sha256(piece.data).digest()
+            self._seen[start] = self._fingerprint(piece)
         return piece
+
+    def _fingerprint(self, piece: Bytes) -> bytes:
+        """What a piece is known again by: 128 bits that nobody who does not know the seed can aim at.
+
+        SHA-256 once more for every reading was a third of the time of TIES.
+        """
+        return xxhash.xxh3_128_digest(piece.data, self._seed)
 
     def _load(self, start: int, end: int, into: Bytes | None = None) -> Bytes:
         piece = np.empty(end - start, np.uint8) if into is None else into

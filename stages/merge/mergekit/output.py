@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.core.errors import LabError
 from stages.core.records.canonical import read_json
-from stages.core.weights.plan import FLOATS
+from stages.core.weights.fitting import FLOATS
 from stages.merge.alike import token_ids
 from stages.merge.mergekit.document import Document
 

@@ -1,5 +1,6 @@
 """The whole way of a merge: pre-allocated files, a locked worker, digests that the parent can check."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,7 +54,6 @@ def merge(parents: Mapping[str, Path], output: Path, level: str, steps: list[tup
         "manifests": manifests,
         "output": str(output),
         "threads": 1,
-        "block_elements": None,
     }
     return run(
         job,
@@ -76,6 +76,26 @@ def test_a_locked_worker_writes_the_mean_of_its_parents(
     assert np.frombuffer(file[-60:], np.float32).tolist() == [2.0 * n for n in range(15)]
     assert done.isolation["level"] == level
     assert not done.isolation["degraded"]
+
+
+def test_a_locked_worker_makes_the_index_of_a_parent(parents: Mapping[str, Path], level: str) -> None:
+    def side(role: str, folder: Path) -> dict[str, object]:
+        files = manifest.describe(folder).files
+        sha256 = {name: record.sha256 for name, record in files.items()}
+        return {"role": role, "folder": str(folder), "sha256": sha256}
+
+    base, parent = parents.values()
+    steps: list[tuple[int, int]] = []
+    done = run(
+        {"kind": "index", "base": side("base", base), "parent": side("parent 1", parent), "threads": 2},
+        readable=[base, parent],
+        isolation=Isolation(level),
+        on_progress=lambda done, total: steps.append((done, total)),
+    )
+    raw = (parent / "model.safetensors").read_bytes()[-60:]
+    digest = hashlib.sha256(raw).hexdigest()
+    assert done.result == {"index": {"w": {"squares": [4060], "sha256": [digest]}}}  # 4 (0 + 1 + … + 196)
+    assert (done.isolation["level"], steps[-1]) == (level, (60, 60))
 
 
 def test_a_parent_altered_after_its_manifest_is_refused_with_the_code_of_the_worker(

@@ -97,7 +97,7 @@ def test_bytes_that_change_between_two_reads_are_found(
     made: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With nothing held, TIES reads each tensor again: the second read must equal the hashed one."""
-    monkeypatch.setattr(plan, "HOLD_BYTES", 0)
+    monkeypatch.setattr(plan.Plan, "hold_bytes", 0)
     wanted = planned(made, recipe("ties"))
     assert all(wanted.rereads(job) for job in wanted.jobs if job.elements)
     path = made.sources[LABELS[1]] / "model.safetensors"
@@ -122,7 +122,7 @@ def test_holding_a_tensor_or_reading_it_again_gives_the_same_bytes(
     made: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     held = merge(made, recipe(method), tmp_path / "held").files
-    monkeypatch.setattr(plan, "HOLD_BYTES", 0)
+    monkeypatch.setattr(plan.Plan, "hold_bytes", 0)
     assert merge(made, recipe(method), tmp_path / "again", threads=2).files == held
 
 
@@ -245,6 +245,23 @@ def test_a_live_tensor_of_another_type_is_refused_before_anything_is_written(mad
 def test_blocks_are_whole_leaves(made: Family) -> None:
     with pytest.raises(LabError, match=r"block_elements: expected a multiple of 65536, got 1000"):
         next(engine.stream(planned(made, recipe("linear")), made.sources, block_elements=1000))
+
+
+@pytest.mark.parametrize("parents", [2, 16])
+def test_less_memory_means_smaller_blocks_and_the_same_bytes(tmp_path: Path, parents: int) -> None:
+    made = family(tmp_path / "family", torch.bfloat16, parents=parents)
+    wanted = recipe("ties", parents=parents)
+    plenty, little = planned(made, wanted, memory_bytes=4 << 30), planned(made, wanted, memory_bytes=1 << 26)
+    assert plenty.block_elements(2) == 1 << 18
+    assert little.block_elements(2) == 1 << 16
+    assert (plenty.hold_bytes, little.hold_bytes) == (2 << 30, 1 << 25)
+    assert plenty.digest == little.digest
+    digests = []
+    for number, one in enumerate((plenty, little)):
+        writer.preallocate(one, tmp_path / str(number))
+        out = tmp_path / str(number)
+        digests.append(engine.execute(one, made.sources, made.manifests, out, threads=2).files)
+    assert digests[0] == digests[1]
 
 
 def test_blocks_are_joined_to_whole_tensors_in_their_order() -> None:

@@ -206,6 +206,16 @@ def test_a_tensor_of_mixed_types_is_merged_plainly_beside_coded_ones(tmp_path: P
         )
 
 
+@pytest.mark.parametrize("method", CODED)
+def test_integers_beside_coded_tensors_are_copied(tmp_path: Path, method: str) -> None:
+    made = Family(tmp_path / "family", {}, {})
+    for label, seed in zip(LABELS, (1, 2, 3), strict=False):
+        made.add(label, {"w": values(seed, (99,), 1.0, torch.bfloat16), "ids": torch.arange(7)})
+    wanted = recipe(method)
+    backend = compiled(planned(made, wanted))
+    assert files(made, wanted, tmp_path / "a", backend) == files(made, wanted, tmp_path / "b", None)
+
+
 def test_a_plan_of_mixed_types_alone_needs_no_kernel(tmp_path: Path) -> None:
     made = Family(tmp_path / "family", {}, {})
     for label, dtype in zip(LABELS, (torch.float32, torch.bfloat16, torch.float16), strict=False):

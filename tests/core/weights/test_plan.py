@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.core.errors import BadRequest, Unmergeable
-from stages.core.weights import engine, plan, writer
+from stages.core.weights import engine, fitting, plan, writer
 from tests.core.weights.family import LABELS, Family, family, planned, recipe, state
 
 
@@ -112,7 +112,7 @@ def test_wide_tensors_come_first_and_names_are_sorted(tmp_path: Path) -> None:
 def test_rows_too_long_to_be_ranked_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     made = Family(tmp_path, {}, {})
     for label in LABELS[:3]:
-        made.add(label, {"long": torch.zeros(1, plan.ROW_ELEMENTS + 1), "tall": torch.zeros(3, 2)})
+        made.add(label, {"long": torch.zeros(1, fitting.ROW_ELEMENTS + 1), "tall": torch.zeros(3, 2)})
     with pytest.raises(Unmergeable, match=r"ranks whole rows:\n  long: rows of 1048577 elements"):
         planned(made, recipe("della"))
     assert planned(made, recipe("sce")).jobs

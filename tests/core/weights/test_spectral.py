@@ -356,7 +356,7 @@ def test_whole_tensors_enter_the_memory_of_a_plan(made: Family) -> None:
 
 def test_every_tensor_too_large_to_be_held_whole_is_refused_when_planning(made: Family) -> None:
     with pytest.raises(Unmergeable) as caught:
-        plan.plan(recipe("tsv_m"), made.sources, memory_bytes=3439)
+        plan.plan(recipe("tsv_m"), made.sources, whole_bytes=3439)
     assert str(caught.value).splitlines() == [
         "tsv_m takes matrices whole, in 3439 bytes:",
         "  down.weight: [8, 5] needs 3440 bytes",
@@ -364,8 +364,8 @@ def test_every_tensor_too_large_to_be_held_whole_is_refused_when_planning(made: 
         "Merge fewer parents, or give these tensors `spectral` 0 by a rule on their names: "
         "they then get the mean.",
     ]
-    assert plan.plan(recipe("tsv_m"), made.sources, memory_bytes=3440).jobs
-    assert plan.plan(recipe("linear"), made.sources, memory_bytes=0).jobs
+    assert plan.plan(recipe("tsv_m"), made.sources, whole_bytes=3440).jobs
+    assert plan.plan(recipe("linear"), made.sources, whole_bytes=0).jobs
 
 
 def test_the_default_bound_admits_the_matrices_of_a_model_of_eight_billion(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 ARGUMENTS: Mapping[str, str] = {
     "combine": "in* i64 i64 i64 out* i64 u64* i64 u16* f32* f32 f32* u64*",
     "consensus": (
-        "in* i64 i64 out* i64 u64* i64 u16* f32* i64 f32* i64* i64 f32* i64 f32* i64 f32* f32 f32 f32* u64*"
+        "in* i64 i64 out* i64 u64* i64 u16* f32* i64 u32* i64* i64 f32* i64 f32* i64 f32* f32 f32 f32* u64*"
     ),
     "finite": "in* i64",
     "dots": "in* i64 i64 i64 f64* f32* f64*",

@@ -55,7 +55,9 @@ def _widen(source: Any, target: Any) -> Any:
             for i in range(len(source)):
                 target[i] = target[i] * MOVED
             for i in range(len(source)):
-                bits[i] = bits[i] | ((np.uint32(source[i]) & SIGN_16) << SIXTEEN)
+                half = np.uint32(source[i])
+                special = FINITE if half & MAGNITUDE_16 >= INFINITY_16 else np.uint32(0)
+                bits[i] = bits[i] | special | ((half & SIGN_16) << SIXTEEN)
 
         return from_float16
 
@@ -192,9 +194,10 @@ def sign(x: Any) -> Any:
 
 @njit(inline="always")
 def trim(x: Any, bound: Any) -> None:
-    """Zero where the magnitude is at most `bound`."""
+    """Zero where the magnitude is at most that of the pattern `bound`."""
+    bits = x.view(np.uint32)
     for i in range(len(x)):
-        x[i] = x[i] if (x[i] > bound) | (x[i] < -bound) else np.float32(0)
+        bits[i] = bits[i] if bits[i] & MAGNITUDE > bound else np.uint32(0)
 
 
 @njit(inline="always")

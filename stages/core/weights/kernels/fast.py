@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from stages.core.records.canonical import Json
-from stages.core.weights.backend import Block, Bytes, Source, overflow
+from stages.core.weights.backend import Block, Bytes, Source, not_finite, overflow
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.kernels import ready
 from stages.core.weights.kernels.catalogue import kernel
@@ -25,7 +25,7 @@ from stages.core.weights.method import Need, Options, Statistics, number, number
 from stages.core.weights.numerics import LEAF, drop_count, float32_below, mask_key
 from stages.core.weights.plan import Plan
 from stages.core.weights.registry import LINES
-from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Bracket, Ints, Seen, kept_magnitudes
+from stages.core.weights.selection import HIGH_BINS, LOW_BINS, Bracket, Ints, Seen, kept_magnitudes, total
 from stages.core.weights.statistics import keeps
 from stages.core.weights.sums import pairwise
 
@@ -57,6 +57,12 @@ class Fast:
         )
         return found == 1
 
+    def refuses(self, source: Source) -> bool:
+        """For a weighted sum: any number times what is not finite is not finite either."""
+        method = self._plan.method
+        measured = method.needed(source.job.options)  # statistics would have to be finite before
+        return self._takes(source) and method.kernel == "combine" and not measured
+
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic of one tensor, by kernels where there are any."""
         if not self._takes(source) or need.statistic not in ready.MEASURING or need.of is not None:
@@ -71,12 +77,14 @@ class Fast:
         bounds = kept_magnitudes(_Counted(self, source), wanted, source.job.elements)
         return {"threshold": tuple(t for t, _ in bounds), "cut": tuple(float(cut) for _, cut in bounds)}
 
-    def merge(self, source: Source, block: Block, settled: Options, seen: Statistics) -> tuple[Bytes, Json]:
-        """The block of the result. Raises Unmergeable on overflow."""
+    def merge(
+        self, source: Source, block: Block, settled: Options, seen: Statistics, into: Bytes | None = None
+    ) -> tuple[Bytes, Json]:
+        """The block of the result, in `into` if it is given. Raises Unmergeable on overflow."""
         if not self._takes(source) or self._plan.method.kernel is None:
             return self._plain.merge(source, block, settled, seen)
         raw, count = together(block), block_elements(source, block)
-        out = np.empty(count * ITEMSIZE[source.job.dtype], np.uint8)
+        out = np.empty(count * ITEMSIZE[source.job.dtype], np.uint8) if into is None else into
         keys, least = self._keys(source)
         factor = source.job.coefficients.get(LINES)
         factor = factor if isinstance(factor, float) else 1.0
@@ -92,8 +100,16 @@ class Fast:
             votes = _Votes(settled, seen, len(source.parents))
             wrong = run(*head, *masks, *votes.arguments(), *tail)
         if wrong:
-            raise overflow(source.job.dtype)
+            self._refuse(source, block)
         return out, None
+
+    def _refuse(self, source: Source, block: Block) -> NoReturn:
+        """Raise Unmergeable for a result that is not finite: for the input that was not, or an overflow."""
+        rows = zip(source.job.reads, block.rows, source.dtypes, strict=True)
+        for (place, _), row, dtype in rows:
+            if not self.finite(row, dtype):
+                raise not_finite(self._plan.inputs[place].role)
+        raise overflow(source.job.dtype)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -213,7 +229,7 @@ class _Counted:
                 self._high(*_rows(raw, parent), self._elements(raw), counts.ctypes.data, work.ctypes.data)
             return found
 
-        return _total(self._source.each(count))
+        return total(self._source.each(count))
 
     def low(self, place: int, upper: int) -> Ints:
         """Counts of the lower bits under one upper part."""
@@ -224,7 +240,7 @@ class _Counted:
             self._low(*rows, self._elements(raw), upper, counts.ctypes.data, work.ctypes.data)
             return [counts]
 
-        (found,) = _total(self._source.each(count))
+        (found,) = total(self._source.each(count))
         return found
 
     def equal(self, place: int, pattern: int, start: int) -> Iterator[Ints]:
@@ -273,9 +289,10 @@ class _Votes:
         self.weights = _floats(numbers(settled, "weights"))
         ones = np.ones(parents, np.float32)
         self.factors = _floats(numbers(settled, "factors")) if "factors" in settled else NONE
-        self.bounds, self.cuts = NONE, np.empty(0, np.int64)
+        self.bounds, self.cuts = NONE.view(np.uint32), np.empty(0, np.int64)
         if "threshold" in seen:
-            self.bounds = np.array([(t, float32_below(t)) for t in seen["threshold"]], np.float32)
+            bounds = np.array([(t, float32_below(t)) for t in seen["threshold"]], np.float32)
+            self.bounds = bounds.view(np.uint32)
             self.cuts = np.array(seen["cut"], np.int64)
         self.votes_by = self.weights if settled["election"] == "sum_weighted" else ones
         self.counts_by = self.weights if settled["divisor"] == "surviving_weights" else ones
@@ -304,14 +321,6 @@ def block_elements(source: Source, block: Block) -> int:
 def _rows(raw: Array, parent: Array) -> tuple[int, int]:
     """Where the base and a parent lie in memory."""
     return raw[0].ctypes.data, parent.ctypes.data
-
-
-def _total(counts: Iterator[Sequence[Ints]]) -> list[Ints]:
-    found = list(next(counts))
-    for more in counts:
-        for so_far, added in zip(found, more, strict=True):
-            np.add(so_far, added, out=so_far)
-    return found
 
 
 def _floats(values: Sequence[float]) -> Array:

@@ -54,9 +54,10 @@ def consensus(
 ) -> bool:  # fmt: skip
     """The base plus the TIES consensus of deltas that are masked, rescaled or trimmed (ties.consensus).
 
-    factors: per parent, or empty. bounds: [2 * parents], greatest magnitudes that are trimmed, from the cut
-    on and before it; empty for no trimming. cuts: flat indices. votes_by: weights of the votes, of signs if
-    `signs`. counts_by: what an agreeing entry adds to the divisor, if `divided`. factor: of the layer.
+    factors: per parent, or empty. bounds: [2 * parents], uint32 patterns of the greatest magnitudes that are
+    trimmed, from the cut on and before it; empty for no trimming. cuts: flat indices. votes_by: weights of
+    the votes, of signs if `signs`. counts_by: what an agreeing entry adds to the divisor, if `divided`.
+    factor: of the layer.
     """
     parents = raw.shape[0] - 1
     wrong = False
@@ -76,7 +77,8 @@ def consensus(
                     x[i] = x[i] * times
             if len(cuts):
                 cut = min(max(cuts[p] - start - a, 0), b - a)
-                trim(x[:cut], bounds[2 * p + 1])
+                if cut:
+                    trim(x[:cut], bounds[2 * p + 1])
                 trim(x[cut:], bounds[2 * p])
             vote_for(x, vote, votes_by[p], signs, p == 0)
         for p in range(parents):

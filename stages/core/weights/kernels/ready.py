@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import stat
+import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,7 @@ from stages.core.weights.plan import Job, Plan
 COUNTING = ("sample", "tally", "collect", "count_high", "count_low")
 MEASURING = {"dots": ("dots",), "masked_l1": ("masked_l1",), "kept_magnitude": COUNTING}
 PACKAGES = ("numba", "llvmlite", "numpy")
+_turn = threading.Lock()  # of the threads of one process: what one compiles the others wait for
 
 
 def folder() -> Path | None:
@@ -46,8 +48,10 @@ def needed(plan: Plan) -> list[Kernel]:
 def for_job(plan: Plan, job: Job) -> list[Kernel]:
     """The kernels for one tensor: its block and its statistics, as far as they are coded.
 
-    None where its inputs are of several types.
+    None for a tensor that is copied, or whose inputs are of several types.
     """
+    if job.action == "copy":
+        return []
     types = {plan.inputs[place].tensors[name].dtype for place, name in job.reads}
     needs = plan.method.needed(job.options) if plan.method.space == "delta" or plan.method.kernel else ()
     names = [name for need in needs if need.of is None for name in MEASURING.get(need.statistic, ())]
@@ -58,26 +62,33 @@ def for_job(plan: Plan, job: Job) -> list[Kernel]:
     return [kernel(name, read, job.dtype) for name in ("finite", *names)]
 
 
+def missing(plan: Plan) -> list[Kernel]:
+    """The kernels that a plan can use and this machine has not compiled yet; none without numba."""
+    place = folder()
+    return [] if place is None else [one for one in needed(plan) if not (place / one.file).exists()]
+
+
 def ensure(plan: Plan, on_compile: Callable[[int, int], None] | None = None) -> Path | None:
     """The folder, with every kernel of this plan in it; None where torch has to do.
 
     The first time for a method and its types this takes 5 to 20 s; on_compile: how many are done, of all.
     None if the plan has no kernels, or the folder cannot be made or may be written by anyone else.
     """
-    place, wanted = folder(), needed(plan)
-    if place is None or not wanted:
+    place = folder()
+    if place is None or not needed(plan):
         return None
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _ours(place):
             return None
-        missing = [one for one in wanted if not (place / one.file).exists()]
-        for done, one in enumerate(missing, start=1):
-            from stages.core.weights.kernels import compiling
+        with _turn:
+            lacking = missing(plan)
+            for done, one in enumerate(lacking, start=1):
+                from stages.core.weights.kernels import compiling
 
-            make(place, one, compiling.compile_kernel(one))
-            if on_compile is not None:
-                on_compile(done, len(missing))
+                make(place, one, compiling.compile_kernel(one))
+                if on_compile is not None:
+                    on_compile(done, len(lacking))
     except OSError:
         return None
     return place

@@ -118,6 +118,7 @@ LINEAR = Method(
     needs=NEEDS,
     mask="drop",
     kernel="combine",
+    gain=task_arithmetic.gain,
 )
 TIES = Method(
     name="dare_ties",

@@ -26,6 +26,11 @@ def block(given: Slice, options: Options, statistics: Statistics) -> "Tensor":
     return weighted_sum(given.tensors, numbers(options, "shares"))
 
 
+def gain(options: Options) -> tuple[float, ...]:
+    """|share| of each parent: the merged delta is linear in every delta, and a mask only shortens one."""
+    return tuple(abs(share) for share in numbers(options, "shares"))
+
+
 METHOD = Method(
     name="task_arithmetic",
     version=1,
@@ -36,4 +41,5 @@ METHOD = Method(
     block=block,
     check=no_zero_sum,
     kernel="combine",
+    gain=gain,
 )
