@@ -34,7 +34,7 @@ def initialise() -> None:
 def load(folder: Path, kernel: Kernel) -> Callable[..., int]:
     """The function of a kernel; it runs without the interpreter's lock. Raises OSError if it has no file."""
     code = (folder / kernel.file).read_bytes()
-    engine = _engine(kernel)
+    engine = _engine(folder, kernel)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     types = [ctypes.c_void_p if word.endswith("*") else BY_VALUE[word] for word in kernel.arguments]
@@ -42,9 +42,9 @@ def load(folder: Path, kernel: Kernel) -> Callable[..., int]:
 
 
 @cache
-def _engine(kernel: Kernel) -> Any:
+def _engine(folder: Path, kernel: Kernel) -> Any:
     """An engine for one object file, which lives as long as the process."""
-    del kernel
+    del folder, kernel
     initialise()
     module = llvm.parse_assembly("")
     module.triple = llvm.get_default_triple()
