@@ -4,6 +4,7 @@ Used by the stage, by `verify` and by `rebuild`: there is one way to make a cand
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from stages.core.progress import Report, narrate
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import sha256_bytes, sha256_file
-from stages.core.records.manifest import Manifest
+from stages.core.records.manifest import FileRecord, Manifest
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox import launch
 from stages.core.sandbox.levels import Isolation
@@ -41,6 +42,7 @@ CARRIED = (  # what a merge takes over from its base, or from its first parent i
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+SHA256 = re.compile("[0-9a-f]{64}")
 COSTS = ("bytes_read", "bytes_written", "peak_bytes")  # of a plan: estimates, which no lineage should hold
 
 
@@ -157,8 +159,7 @@ def build(
     memory.keep(plan, outcome.result["measured"])
     for name, data in carried.items():
         (draft / name).write_bytes(data)
-    built = manifests.describe(draft)
-    _same_files(outcome.result["files"], built)
+    built = _manifest(outcome.result["files"], plan, carried)
     write_json(draft / manifests.NAME, built.to_json())
     told = ("notes",) if plan.read_bytes is None else ("notes", "budget")
     found = {key: outcome.result[key] for key in told} | {"isolation": outcome.isolation}
@@ -217,11 +218,16 @@ def _weights(manifest: Manifest) -> Mapping[str, str]:
     return {name: record.sha256 for name, record in manifest.files.items()}
 
 
-def _same_files(told: Mapping[str, str], built: Manifest) -> None:
-    """What the worker said it wrote is what lies on disk. Raises LabError otherwise."""
-    for name, digest in told.items():
-        if built.files[name].sha256 != digest:
-            raise LabError(
-                f"{name} changed after the worker wrote it: expected {digest}, "
-                f"got {built.files[name].sha256}. Run again."
-            )
+def _manifest(told: Mapping[str, str], plan: Plan, carried: Mapping[str, bytes]) -> Manifest:
+    """The manifest of what was made: weights by the digests that the worker took of the bytes it wrote.
+
+    They are hashed again whenever they are loaded: a worker that told something else made nothing of use.
+    Raises LabError for digests of other files than planned, or of another form.
+    """
+    if told.keys() != plan.files.keys() or not all(map(SHA256.fullmatch, told.values())):
+        raise LabError(
+            f"the worker told digests of {sorted(told)}: expected {sorted(plan.files)}. Run again."
+        )
+    records = {name: FileRecord(told[name], size) for name, size in plan.files.items()}
+    records |= {name: FileRecord(sha256_bytes(data), len(data)) for name, data in carried.items()}
+    return Manifest(dict(sorted(records.items())))

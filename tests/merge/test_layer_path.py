@@ -16,6 +16,7 @@ from stages.core.errors import BadRequest, Unmergeable
 from stages.core.records import lineage as lineages
 from stages.core.records.canonical import read_json
 from stages.merge import by_hand
+from stages.merge.memory import Memory
 from stages.merge.recipe_file import Folders, load
 from tests.architecture.tree import ROOT
 
@@ -30,7 +31,7 @@ def merge(tmp_path: Path, text: str, folder: Path = SOURCES, *, dry_run: bool = 
     if dry_run:
         by_hand.survey(read, out, unreviewed=True)
     else:
-        by_hand.merge(read, out, unreviewed=True, report=lambda done, rejected, total: None)
+        by_hand.merge(read, out, unreviewed=True, memory=Memory(), report=lambda done, rejected, total: None)
     return out
 
 

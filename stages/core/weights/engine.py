@@ -76,7 +76,10 @@ def execute(
     not load), Unmergeable where the arithmetic has no answer.
     """
     how = _How(threads, block_elements, backend, known, stamps, choice)
-    with _run(plan, sources, manifests, how) as run, Writer(plan, output, run.crew.output) as writer:
+    with (
+        _run(plan, sources, manifests, how) as run,
+        Writer(plan, output, run.crew.output, run.crew.sync) as writer,
+    ):
         total, done = sum(job.end - job.start for job in plan.jobs), 0
         for piece in run.pieces():
             writer.write(piece.job.file, piece.data.data)

@@ -40,9 +40,9 @@ class OrderedSha256:
 
 
 class Threads:
-    """The threads of one merge: a pool for blocks, and one lane of hashing for every input and the output.
+    """The threads of one merge: a pool for blocks, and a lane of hashing for every input and for the output.
 
-    With one thread there are none beside the caller's. start: run first in each. Joined on leaving.
+    One more lane syncs written bytes. With one thread there are none beside the caller's. start: run first in each. Joined on leaving.
     """
 
     def __init__(self, threads: int, inputs: int, start: Callable[[], None] | None = None) -> None:
@@ -51,6 +51,7 @@ class Threads:
         self.pool = self._executor(threads) if threads > 1 else None
         self.inputs = [self._executor(1) if threads > 1 else None for _ in range(inputs)]
         self.output = self._executor(1) if threads > 1 else None
+        self.sync = self._executor(1) if threads > 1 else None
         self.ahead = 2 * threads
 
     def _executor(self, threads: int) -> ThreadPoolExecutor:

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from stages.core.errors import LabError
 from stages.core.weights.plan import Plan
 from stages.core.weights.threads import OrderedSha256
+
+SYNC_BYTES = 1 << 26  # written before a sync is asked for
 
 
 def preallocate(plan: Plan, directory: Path) -> None:
@@ -37,10 +40,19 @@ def preallocate(plan: Plan, directory: Path) -> None:
 class Writer:
     """Writes the planned files of one merge into `directory`, where `preallocate` made them.
 
-    Tensor bytes are written and hashed in output order. Headers are hashed first, but written last.
+    Tensor bytes are written and hashed in output order. Headers are hashed first, but written last. lane:
+    hashes. sync: brings what was written to the disk meanwhile, so that the end does not wait for all of it.
     """
 
-    def __init__(self, plan: Plan, directory: Path, lane: ThreadPoolExecutor | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        directory: Path,
+        lane: ThreadPoolExecutor | None = None,
+        sync: ThreadPoolExecutor | None = None,
+    ) -> None:
+        self._sync, self._unsynced = sync, 0
+        self._syncing: Future[None] | None = None
         self._texts = plan.texts
         self._sizes = plan.files
         self._handles: dict[str, int] = {}
@@ -63,12 +75,18 @@ class Writer:
         self._digests[file].update(data)
         self._put(file, data, self._ends[file])
         self._ends[file] += len(data)
+        self._unsynced += len(data)
+        if self._sync is not None and self._unsynced >= SYNC_BYTES:
+            self._synced()
+            self._unsynced = 0
+            self._syncing = self._sync.submit(os.fdatasync, self._handles[file])
 
     def finish(self) -> Mapping[str, str]:
         """Write the headers, sync, and return name -> sha256. Raises LabError if a file is not full."""
         for name, size in self._sizes.items():
             if self._ends[name] != size:
                 raise LabError(f"{name} is incomplete: {self._ends[name]} of {size} bytes were written")
+        self._synced()
         for name, text in self._texts.items():
             os.fsync(self._handles[name])
             self._put(name, memoryview(text), 0)
@@ -77,6 +95,8 @@ class Writer:
 
     def close(self) -> None:
         """Close the files."""
+        with suppress(OSError):  # of no more interest: whoever gets here without `finish` has failed already
+            self._synced()
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()
@@ -88,6 +108,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _synced(self) -> None:
+        """Wait for the sync under way. Raises its OSError."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
     def _put(self, file: str, data: memoryview, offset: int) -> None:
         done = 0
