@@ -42,7 +42,8 @@ class OrderedSha256:
 class Threads:
     """The threads of one merge: a pool for blocks, and a lane of hashing for every input and for the output.
 
-    One more lane syncs written bytes. With one thread there are none beside the caller's. start: run first in each. Joined on leaving.
+    One more lane syncs written bytes. With one thread there are none beside the caller's. start: run first in
+    each. Joined on leaving.
     """
 
     def __init__(self, threads: int, inputs: int, start: Callable[[], None] | None = None) -> None:
