@@ -117,7 +117,7 @@ def test_every_value_of_every_parameter_is_held_against_the_reference(method: Me
             assert kinds == {float, tuple}, f"{method.name}.{parameter.name}: only {kinds}"
 
 
-def conforms(
+def assert_every_tensor_conforms(
     given: tuple[Family, list[dict[str, Tensor]]],
     method: str,
     options: dict[str, Any],
@@ -165,7 +165,7 @@ def test_every_choice_and_flag_conforms_in_every_type(members: Members, method: 
         if parents == counts[0]:
             pairs.append(unlike[turn % 6])
         for given, out in pairs:
-            conforms(members[given], method, options, out, parents)
+            assert_every_tensor_conforms(members[given], method, options, out, parents)
 
 
 @pytest.fixture(scope="module")
@@ -180,4 +180,4 @@ def test_tensors_about_a_leaf_of_the_reductions_conform(longer: Any, method: Met
     parents = parents_of(method)[:2][-1]
     first, _ = _split(table.ENTRIES[method.name].settings(parents))
     for options in first or [{}]:
-        conforms(longer, method.name, options, "bfloat16", parents)
+        assert_every_tensor_conforms(longer, method.name, options, "bfloat16", parents)

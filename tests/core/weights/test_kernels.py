@@ -71,7 +71,7 @@ def small_members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]
     return found
 
 
-def alike(made: Family, wanted: Recipe, output: Path, runs: Sequence[tuple[int, int]]) -> None:
+def assert_alike(made: Family, wanted: Recipe, output: Path, runs: Sequence[tuple[int, int]]) -> None:
     """Hold the bytes, digests and notes of kernels against those of the plain coding.
 
     runs: threads and block size of each merge by kernels.
@@ -102,7 +102,7 @@ def test_kernels_write_the_bytes_of_the_plain_coding_for_every_choice_and_number
         read, written = next(turns)
         wanted = recipe(method, parents=parents, dtype=written, **options)
         if coded(method, parents, options):
-            alike(small_members[read], wanted, tmp_path / str(place), [(2, LEAF)])
+            assert_alike(small_members[read], wanted, tmp_path / str(place), [(2, LEAF)])
         else:
             assert ready.ensure(planned(small_members[read], wanted)) is None
 
@@ -115,7 +115,9 @@ def test_kernels_write_the_bytes_of_the_plain_coding_in_every_type(
     """On tensors of up to three leaves: the defaults, and the first setting of the table."""
     read, written = types
     for place, options in enumerate([{}, *table.ENTRIES[method.name].settings(2)[:1]]):
-        alike(members[read], recipe(method.name, dtype=written, **options), tmp_path / str(place), RUNS)
+        assert_alike(
+            members[read], recipe(method.name, dtype=written, **options), tmp_path / str(place), RUNS
+        )
 
 
 @pytest.mark.parametrize("types", TYPES, ids="-".join)
@@ -124,7 +126,7 @@ def test_masks_and_their_norms_are_alike_in_every_type(
 ) -> None:
     for method in ("dare_linear", "dare_ties"):
         wanted = recipe(method, dtype=types[1], drop=[0.3, 0.7], rescale="l1")
-        alike(members[types[0]], wanted, tmp_path / method, RUNS)
+        assert_alike(members[types[0]], wanted, tmp_path / method, RUNS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 99, 2047, 2048, 2049, 2**16 - 1, 2**16, 2**16 + 1, 2**17 + 7])
