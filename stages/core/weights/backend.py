@@ -23,12 +23,11 @@ Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 class Block:
     """Elements start … of one tensor as they lie in the files: uint8, a row for each input it is read from.
 
-    together: the rows as one array [inputs, bytes], where all have one type; else None.
+    Rows may be mapped files: nothing may be written there.
     """
 
     start: int
     rows: Sequence[Bytes]
-    together: Bytes | None
 
 
 class Source(Protocol):
@@ -74,7 +73,7 @@ class Backend(Protocol):
         ...
 
     def refuses(self, source: Source) -> bool:
-        """Whether `merge` itself refuses a tensor with an input that is not finite, naming its role."""
+        """Whether `merge` itself refuses every input that is not finite, naming its role."""
         ...
 
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:

@@ -59,16 +59,15 @@ class ChosenParent:
         self._last: tuple[str, int] | None = None
         self._region = np.empty(0, np.uint8)
 
-    def read(self, name: str, start: int, count: int, into: Bytes | None, instead: Bytes | None) -> Bytes:
+    def read(self, name: str, start: int, count: int, instead: Bytes | None) -> Bytes:
         """uint8: at most `count` elements of a tensor, from `start`.
 
-        into: where to put them, of exactly their size; a new array without it. instead: the base's bytes of
-        the same elements; None where every region is read.
+        instead: the base's bytes of the same elements; None where every region is read.
         Raises BadCheckpoint (`file-altered`), now or in `finish`, for bytes that are not those of the index.
         """
         spec = self._tensors[name]
         size, stop = (spec.end - spec.start) // spec.elements, min(spec.elements, start + count)
-        found = np.empty((stop - start) * size, np.uint8) if into is None else into
+        found = np.empty((stop - start) * size, np.uint8)
         for region in range(start // REGION, -(-stop // REGION)):
             first, last = region * REGION, min(spec.elements, (region + 1) * REGION)
             low, high = max(start, first), min(stop, last)

@@ -247,8 +247,8 @@ class _Tensor:
         self.parents = plan.parents_of(job)
         self.row = (job.shape or (1,))[-1] if plan.method.rows else 1
         self._inputs, self._crew, self._backend = run.inputs, run.crew, run.backend
-        self._refused = run.backend.refuses(self)
         measured = plan.needed and not run.known.knows(plan, job)
+        self._unchecked = measured or not run.backend.refuses(self)
         self._again = measured and plan.rereads(job)
         self._held = list(self._read_all()) if measured and not self._again else None
 
@@ -264,19 +264,16 @@ class _Tensor:
     def _read_all(self) -> Iterator[Block]:
         for start in range(0, self.job.elements, self._inputs.block_elements):
             yield self._read(start)
+        self._unchecked = False  # bytes read once more are the same
 
     def _read(self, start: int) -> Block:
-        count = min(self._inputs.block_elements, self.job.elements - start)
-        sizes = [count * ITEMSIZE[dtype] for dtype in self.dtypes]
-        together = None
-        if len(set(self.dtypes)) == 1:
-            together = np.empty((len(sizes), sizes[0]), np.uint8)
-        rows = [np.empty(size, np.uint8) for size in sizes] if together is None else list(together)
-        for (place, name), row, dtype in zip(self.job.reads, rows, self.dtypes, strict=True):
-            self._inputs.read(place, name, start, into=row, again=self._again, instead=rows[0])
-            if not self._refused and not self._backend.finite(row, dtype):
+        rows: list[Bytes] = []
+        for (place, name), dtype in zip(self.job.reads, self.dtypes, strict=True):
+            instead = rows[0] if rows else None
+            rows.append(self._inputs.read(place, name, start, again=self._again, instead=instead))
+            if self._unchecked and not self._backend.finite(rows[-1], dtype):
                 raise not_finite(self.plan.inputs[place].role)
-        return Block(start, rows, together)
+        return Block(start, rows)
 
 
 def whole_rows(blocks: Iterable[Block], row: int, itemsizes: Sequence[int]) -> Iterator[Block]:
@@ -287,7 +284,7 @@ def whole_rows(blocks: Iterable[Block], row: int, itemsizes: Sequence[int]) -> I
         whole = len(joined[0]) // itemsizes[0] // row * row
         ends = [whole * size for size in itemsizes]
         if whole:
-            yield Block(start, [data[:end] for data, end in zip(joined, ends, strict=True)], None)
+            yield Block(start, [data[:end] for data, end in zip(joined, ends, strict=True)])
         start, rest = start + whole, [data[end:] for data, end in zip(joined, ends, strict=True)]
 
 
@@ -297,7 +294,7 @@ def whole_tensor(blocks: Iterable[Block]) -> Iterator[Block]:
     joined = []
     while columns:
         joined.append(np.concatenate(columns.pop(0)))
-    yield Block(0, joined, None)
+    yield Block(0, joined)
 
 
 def _keep_freed_memory() -> None:

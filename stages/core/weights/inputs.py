@@ -70,24 +70,21 @@ class Inputs:
         start: int,
         *,
         again: bool,
-        into: Bytes | None = None,
         instead: Bytes | None = None,
     ) -> Bytes:
         """Bytes of elements start … start + block_elements of a tensor of the input at `place`.
 
-        into: where to put them, of exactly their size; a new array without it. again: it will be asked for
-        once more (verified.py); so will any tensor that goes into several of the output. instead: the base's
-        bytes there, which stand in where a budget leaves a parent unread.
+        They must not be written to. again: they will be asked for once more (verified.py); so will any tensor
+        that goes into several of the output. instead: the base's bytes there, which stand in where a budget
+        leaves a parent unread.
         """
         if place in self._chosen:
-            return self._chosen[place].read(name, start, self.block_elements, into, instead)
+            return self._chosen[place].read(name, start, self.block_elements, instead)
         spec = self._inputs[place].tensors[name]
         size = (spec.end - spec.start) // spec.elements
         first = spec.start + start * size
         last = min(spec.end, first + self.block_elements * size)
-        return self._open[place][spec.file].read(
-            first, last, again=again or self._shared(place, name), into=into
-        )
+        return self._open[place][spec.file].read(first, last, again=again or self._shared(place, name))
 
     def finish(self) -> None:
         """Raise BadCheckpoint unless every file has the digest of its manifest, or every region its own."""

@@ -29,7 +29,7 @@ class Plain:
 
     def finite(self, row: Bytes, dtype: str) -> bool:
         """Whether no element of a row is a NaN or an infinity."""
-        return arithmetic.finite(torch.from_numpy(row).view(getattr(torch, dtype)))
+        return arithmetic.finite(_tensor(row, dtype))
 
     def refuses(self, source: Source) -> bool:
         """Never: what is not finite may be trimmed away."""
@@ -81,7 +81,7 @@ def widened(source: Source, block: Block, stride: int = 1) -> tuple[Slice, Tenso
     """The slice of a block, and the base there (None in weight space); of one element in `stride`."""
     method, parents = source.plan.method, source.parents
     rows = zip(block.rows, source.dtypes, strict=True)
-    raw = [torch.from_numpy(row).view(getattr(torch, dtype))[::stride] for row, dtype in rows]
+    raw = [_tensor(row, dtype)[::stride] for row, dtype in rows]
     wide = [row.to(torch.float32) for row in raw]
     base = wide.pop(0) if method.space == "delta" else None
     tensors = wide if base is None else [parent - base for parent in wide]
@@ -94,6 +94,11 @@ def widened(source: Source, block: Block, stride: int = 1) -> tuple[Slice, Tenso
         draws = [masks.draws(key, block.start, count) for key in keys]
     shape = source.job.shape if source.job.whole else ()
     return Slice(tensors, kept, block.start, draws, source.row, shape), base
+
+
+def _tensor(row: Bytes, dtype: str) -> Tensor:
+    """A row as a tensor; torch wants memory that it could write to."""
+    return torch.from_numpy(row if row.flags.writeable else row.copy()).view(getattr(torch, dtype))
 
 
 def measure(

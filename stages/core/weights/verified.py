@@ -6,6 +6,7 @@ with what was hashed.
 """
 
 import hashlib
+import mmap
 import os
 import secrets
 from collections import deque
@@ -22,6 +23,9 @@ from stages.core.records import seen
 from stages.core.weights.backend import Bytes
 from stages.core.weights.reader import FileSpec, fill, open_file
 from stages.core.weights.threads import OrderedSha256
+
+WINDOW = 1 << 23  # bytes of a file mapped at a time: its pages count as resident
+MAPPED = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
 
 
 class VerifiedFile:
@@ -49,7 +53,9 @@ class VerifiedFile:
         self._seed = secrets.randbits(64)
         self._handle = open_file(path)
         found = os.fstat(self._handle)
-        size, self._stamp = found.st_size, stamp if stamp == seen.stamp(found) else None
+        self._window = 0, np.empty(0, np.uint8)
+        self._bytes = size = found.st_size
+        self._stamp = stamp if stamp == seen.stamp(found) else None
         self._expected = sha256 if self._stamp is None else None
         head = self._load(0, spec.head_bytes) if size == spec.bytes else None
         self._digest = OrderedSha256(lane)
@@ -58,19 +64,19 @@ class VerifiedFile:
             self._altered("its header is not the one planned with")
         self._digest.update(head.data)
 
-    def read(self, start: int, end: int, *, again: bool = False, into: Bytes | None = None) -> Bytes:
-        """uint8 [end - start]: one of the pieces. again: it will be asked for once more.
+    def read(self, start: int, end: int, *, again: bool = False) -> Bytes:
+        """uint8 [end - start]: one of the pieces, not to be written to. again: it will be wanted once more.
 
-        into: the array to fill and return; it must not be changed afterwards, since hashing may still wait.
+        What is hashed is a private copy. What need not be is mapped: a copy costs more than the arithmetic.
         Raises BadCheckpoint (`file-altered`) if a piece read again differs from the piece that was hashed.
         """
         if self._expected is None:
-            return self._load(start, end, into)
+            return self._mapped(start, end)
         while self._ahead and self._ahead[0][0] < start:
             self._take(record=True)
         if self._ahead and self._ahead[0][0] == start:
-            return self._take(record=again, into=into)
-        piece = self._load(start, end, into)
+            return self._take(record=again)
+        piece = self._load(start, end)
         if self._fingerprint(piece) != self._seen[start]:
             self._altered(f"bytes {start} to {end} changed between two reads")
         return piece
@@ -88,11 +94,12 @@ class VerifiedFile:
 
     def close(self) -> None:
         """Close the file."""
+        self._window = 0, np.empty(0, np.uint8)
         os.close(self._handle)
 
-    def _take(self, *, record: bool, into: Bytes | None = None) -> Bytes:
+    def _take(self, *, record: bool) -> Bytes:
         start, end = self._ahead.popleft()
-        piece = self._load(start, end, into)
+        piece = self._load(start, end)
         self._digest.update(piece.data)
         if record:
             self._seen[start] = self._fingerprint(piece)
@@ -105,8 +112,19 @@ class VerifiedFile:
         """
         return xxhash.xxh3_128_digest(piece.data, self._seed)
 
-    def _load(self, start: int, end: int, into: Bytes | None = None) -> Bytes:
-        piece = np.empty(end - start, np.uint8) if into is None else into
+    def _mapped(self, start: int, end: int) -> Bytes:
+        """A view of the window that begins at or before `start`; a window lives as long as views of it."""
+        first, window = self._window
+        if not first <= start <= end <= first + len(window):
+            first = start - start % mmap.ALLOCATIONGRANULARITY
+            stop = min(self._bytes, max(end, first + WINDOW))
+            mapped = mmap.mmap(self._handle, stop - first, MAPPED, mmap.PROT_READ, offset=first)
+            window = np.frombuffer(mapped, np.uint8)
+            self._window = first, window
+        return window[start - first : end - first]
+
+    def _load(self, start: int, end: int) -> Bytes:
+        piece = np.empty(end - start, np.uint8)
         fill(self._handle, piece.data, start, self.path)
         return piece
 

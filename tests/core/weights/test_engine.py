@@ -266,7 +266,7 @@ def test_less_memory_means_smaller_blocks_and_the_same_bytes(tmp_path: Path, par
 
 def test_blocks_are_joined_to_whole_tensors_in_their_order() -> None:
     first, second = np.arange(7, dtype=np.uint8), np.arange(7, dtype=np.uint8) * 10
-    blocks = [Block(at, [first[at : at + 3], second[at : at + 3]], None) for at in (0, 3, 6)]
+    blocks = [Block(at, [first[at : at + 3], second[at : at + 3]]) for at in (0, 3, 6)]
     (whole,) = engine.whole_tensor(blocks)
     assert whole.start == 0
     assert [row.tolist() for row in whole.rows] == [first.tolist(), second.tolist()]

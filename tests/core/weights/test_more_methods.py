@@ -234,7 +234,7 @@ def test_blocks_are_cut_anew_at_rows_and_nothing_is_lost(row: int, block: int) -
     """Rows of two inputs, one of four bytes an element and one of two."""
     x, y = np.arange(row * 11, dtype=np.int32), np.arange(row * 11, dtype=np.int16)[::-1].copy()
     blocks = [
-        Block(start, [each[start : start + block].view(np.uint8) for each in (x, y)], None)
+        Block(start, [each[start : start + block].view(np.uint8) for each in (x, y)])
         for start in range(0, len(x), block)
     ]
     found = list(whole_rows(blocks, row, [4, 2]))

@@ -1,7 +1,8 @@
 """The kernels by name, their arguments, and the types they exist for. Imports neither numba nor numpy.
 
 Arguments are C's: i64, u32, f32 by value, or a pointer to them (`*`); `in*` and `out*` point to elements of
-an input and of the output. Each kernel is a function of the same name in exported.py and returns i64.
+an input and of the output, `in**` to pointers to such rows. Each kernel is a function of the same name in
+exported.py and returns i64.
 """
 
 import ctypes
@@ -10,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 ARGUMENTS: Mapping[str, str] = {
-    "combine": "in* i64 i64 i64 out* i64 u64* i64 u16* f32* f32 f32* u64*",
+    "combine": "in** i64 i64 i64 out* i64 u64* i64 u16* f32* f32 f32* u64*",
     "consensus": (
-        "in* i64 i64 out* i64 u64* i64 u16* f32* i64 u32* i64* i64 f32* i64 f32* i64 f32* f32 f32 f32* u64*"
+        "in** i64 i64 out* i64 u64* i64 u16* f32* i32* i64* i64 f32* i64 f32* i64 f32* f32 f32 f32* u64*"
     ),
     "finite": "in* i64",
-    "dots": "in* i64 i64 i64 f64* f32* f64*",
-    "masked_l1": "in* i64 i64 i64 u64* u16* f64* f32* f64* u64*",
-    "sample": "in* in* i64 i32* f32*",
-    "tally": "in* in* i64 u32* i64 i64* f32*",
+    "dots": "in** i64 i64 i64 f64* f32* f64*",
+    "masked_l1": "in** i64 i64 i64 u64* u16* f64* f32* f64* u64*",
+    "sample": "in* in* i64 i64 i32*",
+    "tally": "in* in* i64 i32* i64 i64*",
     "count_high": "in* in* i64 i64* f32*",
     "count_low": "in* in* i64 u32 i64* f32*",
     "collect": "in* in* i64 u32 u32 i64* i32* i64* f32*",
@@ -48,7 +49,8 @@ class Kernel:
     @property
     def arguments(self) -> list[str]:
         """Its arguments with the types filled in."""
-        types = {"in*": TYPES[self.read] + "*", "out*": TYPES.get(self.written, "") + "*"}
+        read = TYPES[self.read]
+        types = {"in*": read + "*", "in**": read + "**", "out*": TYPES.get(self.written, "") + "*"}
         return [types.get(word, word) for word in ARGUMENTS[self.name].split()]
 
 

@@ -73,4 +73,4 @@ def _machine(cpu: str | None) -> Any:
 
 
 def _type(word: str) -> Any:
-    return types.CPointer(NUMBA[word[:-1]]) if word.endswith("*") else NUMBA[word]
+    return types.CPointer(_type(word[:-1])) if word.endswith("*") else NUMBA[word]

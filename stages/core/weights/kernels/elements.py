@@ -7,12 +7,14 @@ bfloat16 comes and goes as uint16, float16 as int16. Memory for chunks is handed
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import carray, njit, types
+from numba.extending import intrinsic, overload
 
-CHUNK = 2048  # elements; a multiple of 4, so that masks begin at a word
+CHUNK = 1024  # elements; a multiple of 4, so that masks begin at a word
 FINITE = np.uint32(0x7F800000)  # magnitudes below it are finite
+ZERO, UNIT = np.float32(0), np.float32(1)
 HALF = np.uint32(0x7FFF)
+BEYOND_BFLOAT16 = np.uint32(0x7F7F8000)  # this magnitude and more is beyond bfloat16, once rounded
 ONE = np.uint32(1)
 THIRTEEN, SIXTEEN = np.uint32(13), np.uint32(16)
 MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -31,41 +33,70 @@ ALIGN_BITS = np.uint32(126 << 23)
 INFINITY_16 = np.uint32(0x7C00)
 
 
-def widen(source: Any, target: Any) -> None:
-    """target: float32 of the same length."""
+@intrinsic
+def _pointer(context: Any, rows: Any, place: Any) -> Any:
+    """rows[place], a pointer, of a pointer to pointers."""
+    del context
+
+    def load_pointer(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del context, signature
+        return builder.load(builder.gep(arguments[0], [arguments[1]]))
+
+    return rows.dtype(rows, types.intp), load_pointer
+
+
+@njit(inline="always")
+def row(rows: Any, place: int, start: int, stop: int) -> Any:
+    """Elements start … stop of the row at `place`."""
+    return carray(_pointer(rows, place), stop)[start:]
+
+
+@njit(inline="always")
+def pattern(x: Any) -> Any:
+    """The bits of a float32."""
+    return np.float32(x).view(np.uint32)
+
+
+@njit(inline="always")
+def number(bits: Any) -> Any:
+    """The float32 of these bits; what numba widened to 64 bits is cut to 32 first."""
+    return np.uint32(bits).view(np.float32)
+
+
+def wide(x: Any) -> Any:
+    """One element of a row as float32."""
     raise AssertionError("only compiled")
 
 
-@overload(widen)
-def _widen(source: Any, target: Any) -> Any:
-    if source.dtype == types.uint16:
+@overload(wide)
+def _wide(x: Any) -> Any:
+    if x == types.uint16:
 
-        def from_bfloat16(source: Any, target: Any) -> None:
-            bits = target.view(np.uint32)
-            for i in range(len(source)):
-                bits[i] = np.uint32(source[i]) << SIXTEEN
+        def from_bfloat16(x: Any) -> Any:
+            return number(np.uint32(x) << SIXTEEN)
 
         return from_bfloat16
-    if source.dtype == types.int16:
+    if x == types.int16:
 
-        def from_float16(source: Any, target: Any) -> None:
-            bits = target.view(np.uint32)
-            for i in range(len(source)):
-                bits[i] = (np.uint32(source[i]) & MAGNITUDE_16) << THIRTEEN
-            for i in range(len(source)):
-                target[i] = target[i] * MOVED
-            for i in range(len(source)):
-                half = np.uint32(source[i])
-                special = FINITE if half & MAGNITUDE_16 >= INFINITY_16 else np.uint32(0)
-                bits[i] = bits[i] | special | ((half & SIGN_16) << SIXTEEN)
+        def from_float16(x: Any) -> Any:
+            half = np.uint32(x)
+            moved = pattern(number((half & MAGNITUDE_16) << THIRTEEN) * MOVED)
+            special = FINITE if half & MAGNITUDE_16 >= INFINITY_16 else np.uint32(0)
+            return number(moved | special | ((half & SIGN_16) << SIXTEEN))
 
         return from_float16
 
-    def from_float32(source: Any, target: Any) -> None:
-        for i in range(len(source)):
-            target[i] = source[i]
+    def from_float32(x: Any) -> Any:
+        return x
 
     return from_float32
+
+
+@njit
+def widen(row: Any, target: Any) -> None:
+    """target: float32 of the same length."""
+    for i in range(len(target)):
+        target[i] = wide(row[i])
 
 
 def narrow(source: Any, target: Any) -> Any:
@@ -84,11 +115,10 @@ def _narrow(source: Any, target: Any) -> Any:
             bits = source.view(np.uint32)
             most = np.uint32(0)
             for i in range(len(target)):
-                magnitude = bits[i] & MAGNITUDE
-                rounded = np.uint32(magnitude + HALF + ((magnitude >> SIXTEEN) & ONE))
-                most = max(most, rounded)
-                target[i] = np.uint16((rounded | (bits[i] & ~MAGNITUDE)) >> SIXTEEN)
-            return most >= FINITE
+                most = max(most, np.uint32(bits[i] & MAGNITUDE))
+                up = HALF + ((bits[i] >> SIXTEEN) & ONE)
+                target[i] = np.uint16(np.uint32(bits[i] + up) >> SIXTEEN)
+            return most >= BEYOND_BFLOAT16
 
         return to_bfloat16
     if target.dtype == types.int16:
@@ -126,30 +156,22 @@ def _narrow(source: Any, target: Any) -> Any:
 
 
 def greatest(row: Any) -> Any:
-    """The greatest magnitude of a row in its own type, as the pattern of a float32."""
+    """The pattern of a row's greatest magnitude in its own type; FINITE or more if not all are finite."""
     raise AssertionError("only compiled")
 
 
 @overload(greatest)
 def _greatest(row: Any) -> Any:
-    if row.dtype == types.uint16:
+    if row.dtype in {types.uint16, types.int16}:  # 16 bits are compared as such: twice as many at once
+        infinity = INFINITY_16 if row.dtype == types.int16 else FINITE >> SIXTEEN
 
-        def of_bfloat16(row: Any) -> Any:
-            most = np.uint32(0)
-            for i in range(len(row)):
-                most = max(most, (np.uint32(row[i]) << SIXTEEN) & MAGNITUDE)
-            return most
+        def of_half(row: Any) -> Any:
+            halves, most = row.view(np.uint16), np.uint16(0)
+            for i in range(len(halves)):
+                most = max(most, np.uint16(halves[i] & MAGNITUDE_16))
+            return FINITE if most >= infinity else np.uint32(most)
 
-        return of_bfloat16
-    if row.dtype == types.int16:
-
-        def of_float16(row: Any) -> Any:
-            most = np.uint32(0)
-            for i in range(len(row)):
-                most = max(most, np.uint32(row[i]) & MAGNITUDE_16)
-            return FINITE if most >= INFINITY_16 else most
-
-        return of_float16
+        return of_half
 
     def of_float32(row: Any) -> Any:
         bits = row.view(np.uint32)
@@ -161,65 +183,76 @@ def _greatest(row: Any) -> Any:
     return of_float32
 
 
-@njit(inline="always")
+@njit
 def load(row: Any, base: Any, target: Any) -> None:
     """Widen one parent's chunk; subtract the base unless it is empty."""
-    widen(row, target)
     if len(base):
         for i in range(len(target)):
-            target[i] = target[i] - base[i]
+            target[i] = wide(row[i]) - base[i]
+    else:
+        widen(row, target)
 
 
 @njit
 def mask(target: Any, key: Any, start: int, least: Any, words: Any) -> None:
-    """Multiply by 1 where the element's draw is at least `least`, else by 0 (masks.kept). words: scratch."""
+    """Multiply by 1 where the element's draw is at least `least`, else by 0 (masks.kept)."""
     count = (len(target) + 3) // 4
     used = words[:count]
-    first = np.uint64(start // 4 + 1)
+    counter = np.uint64(start // 4 + 1) * GOLDEN + key
     for j in range(count):
-        word = (first + np.uint64(j)) * GOLDEN + key
+        word = counter
+        counter = np.uint64(counter + GOLDEN)
         word = (word ^ (word >> np.uint64(30))) * FIRST
         word = (word ^ (word >> np.uint64(27))) * SECOND
         used[j] = word ^ (word >> np.uint64(31))
-    draws = used.view(np.uint16)[: len(target)]
+    draws, bound = used.view(np.uint16)[: len(target)], np.int32(least)  # signed: compared eight at a time
     for i in range(len(target)):
-        target[i] = target[i] * np.float32(draws[i] >= least)
+        target[i] = target[i] * (UNIT if np.int32(draws[i]) >= bound else ZERO)
 
 
 @njit(inline="always")
 def sign(x: Any) -> Any:
     """-1, 0 or 1 as float32; 0 for a NaN, as torch has it."""
-    return np.float32(x > np.float32(0)) - np.float32(x < np.float32(0))
+    return np.float32(x > ZERO) - np.float32(x < ZERO)
 
 
-@njit(inline="always")
-def trim(x: Any, bound: Any) -> None:
-    """Zero where the magnitude is at most that of the pattern `bound`."""
-    bits = x.view(np.uint32)
-    for i in range(len(x)):
-        bits[i] = bits[i] if bits[i] & MAGNITUDE > bound else np.uint32(0)
+@njit
+def refine(x: Any, times: Any, bound: Any, votes: Any, weight: Any, signs: bool, first: bool) -> None:
+    """Multiply by `times`; trim to zero where the magnitude is at most the pattern `bound`; vote.
 
-
-@njit(inline="always")
-def vote_for(x: Any, votes: Any, weight: Any, signs: bool, first: bool) -> None:
-    """Add weight * x, or weight * sign(x) if `signs`; the first time, set."""
+    bound: int32, -1 for no trimming. The vote is weight * x, or weight * sign(x) if `signs`; it is added to
+    `votes`, the first time put there.
+    """
     if signs:
         for i in range(len(x)):
+            x[i] = _trimmed(x[i] * times, bound)
             term = sign(x[i]) * weight
             votes[i] = term if first else votes[i] + term
     else:
         for i in range(len(x)):
+            x[i] = _trimmed(x[i] * times, bound)
             term = x[i] * weight
             votes[i] = term if first else votes[i] + term
 
 
 @njit(inline="always")
+def _trimmed(x: Any, bound: Any) -> Any:
+    return x if np.int32(pattern(x) & MAGNITUDE) > bound else ZERO
+
+
+@njit
 def agree(x: Any, votes: Any, total: Any, divisor: Any, weight: Any, counts: Any, first: bool) -> None:
     """Add what agrees with the elected sign to the sum and to the divisor; the first time, set."""
     for i in range(len(x)):
-        agreeing = x[i] * (np.float32(-1) if votes[i] < np.float32(0) else np.float32(1))
-        agreeing = np.float32(0) if agreeing < np.float32(0) else agreeing
-        counted = sign(agreeing) * counts
+        agreeing = x[i] * elected(votes[i])
+        agreeing = ZERO if agreeing < ZERO else agreeing
+        counted = counts if agreeing > ZERO else ZERO
         added = agreeing * weight
         divisor[i] = counted if first else divisor[i] + counted
         total[i] = added if first else total[i] + added
+
+
+@njit(inline="always")
+def elected(vote: Any) -> Any:
+    """The sign that a vote elects: 1 for a draw."""
+    return -UNIT if vote < ZERO else UNIT

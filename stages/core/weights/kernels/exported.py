@@ -1,6 +1,6 @@
 """Kernels as C calls them: pointers and sizes become arrays. Arguments as catalogue.py lists them.
 
-raw holds `inputs` rows of n elements. Work areas are as large as fast.py makes them.
+rows: pointers to `inputs` rows of n elements. Work areas are as large as fast.py makes them.
 """
 
 from typing import Any
@@ -15,28 +15,27 @@ WORDS, LEAF_WORDS = CHUNK // 4, LEAF // 4
 
 
 def combine(
-    raw: Any, inputs: int, n: int, delta: int, out: Any, start: int, keys: Any, masks: int, least: Any,
+    rows: Any, inputs: int, n: int, delta: int, out: Any, start: int, keys: Any, masks: int, least: Any,
     shares: Any, factor: Any, work: Any, words: Any,
 ) -> int:  # fmt: skip
     """1 if a result is not finite, else 0."""
     wrong = merging.combine(
-        carray(raw, (inputs, n)), delta != 0, carray(out, n), start, carray(keys, masks),
-        carray(least, masks), carray(shares, inputs - delta), factor, carray(work, 3 * CHUNK),
-        carray(words, WORDS),
+        rows, inputs, delta != 0, carray(out, n), start, carray(keys, masks), carray(least, masks),
+        carray(shares, inputs - delta), factor, carray(work, 3 * CHUNK), carray(words, WORDS),
     )  # fmt: skip
     return 1 if wrong else 0
 
 
 def consensus(
-    raw: Any, inputs: int, n: int, out: Any, start: int, keys: Any, masks: int, least: Any, factors: Any,
-    rescaled: int, bounds: Any, cuts: Any, trimmed: int, votes_by: Any, signs: int, counts_by: Any,
-    divided: int, weights: Any, scale: Any, factor: Any, work: Any, words: Any,
+    rows: Any, inputs: int, n: int, out: Any, start: int, keys: Any, masks: int, least: Any, factors: Any,
+    bounds: Any, cuts: Any, trimmed: int, votes_by: Any, signs: int, counts_by: Any, divided: int,
+    weights: Any, scale: Any, factor: Any, work: Any, words: Any,
 ) -> int:  # fmt: skip
-    """1 if a result is not finite, else 0."""
+    """1 if an input or a result is not finite, else 0."""
     parents = inputs - 1
     wrong = merging.consensus(
-        carray(raw, (inputs, n)), carray(out, n), start, carray(keys, masks), carray(least, masks),
-        carray(factors, rescaled), carray(bounds, 2 * trimmed), carray(cuts, trimmed),
+        rows, inputs, carray(out, n), start, carray(keys, masks), carray(least, masks),
+        carray(factors, parents), carray(bounds, 2 * trimmed), carray(cuts, trimmed),
         carray(votes_by, parents), signs != 0, carray(counts_by, parents), divided != 0,
         carray(weights, parents), scale, factor, carray(work, (4 + parents) * CHUNK), carray(words, WORDS),
     )  # fmt: skip
@@ -48,52 +47,52 @@ def finite(row: Any, n: int) -> int:
     return 1 if greatest(carray(row, n)) < FINITE else 0
 
 
-def dots(raw: Any, inputs: int, n: int, delta: int, sums: Any, work: Any, scratch: Any) -> int:
+def dots(rows: Any, inputs: int, n: int, delta: int, sums: Any, work: Any, scratch: Any) -> int:
     """0; sums: [pairs, leaves]."""
     parents, leaves = inputs - delta, (n + LEAF - 1) // LEAF
     measuring.dots(
-        carray(raw, (inputs, n)), delta != 0, carray(sums, (parents * (parents + 1) // 2, leaves)),
+        rows, inputs, n, delta != 0, carray(sums, (parents * (parents + 1) // 2, leaves)),
         carray(work, (1 + parents) * LEAF), carray(scratch, LEAF),
     )  # fmt: skip
     return 0
 
 
 def masked_l1(
-    raw: Any, inputs: int, n: int, start: int, keys: Any, least: Any, sums: Any, work: Any, scratch: Any,
+    rows: Any, inputs: int, n: int, start: int, keys: Any, least: Any, sums: Any, work: Any, scratch: Any,
     words: Any,
 ) -> int:  # fmt: skip
     """0; sums: [2 * parents, leaves]."""
     parents, leaves = inputs - 1, (n + LEAF - 1) // LEAF
     measuring.masked_l1(
-        carray(raw, (inputs, n)), start, carray(keys, parents), carray(least, parents),
+        rows, inputs, n, start, carray(keys, parents), carray(least, parents),
         carray(sums, (2 * parents, leaves)), carray(work, 2 * LEAF), carray(scratch, LEAF),
         carray(words, LEAF_WORDS),
     )  # fmt: skip
     return 0
 
 
-def sample(base: Any, parent: Any, n: int, patterns: Any, work: Any) -> int:
-    """0; patterns: [n]."""
-    measuring.sample(carray(base, n), carray(parent, n), carray(patterns, n), carray(work, 2 * CHUNK))
-    return 0
+def sample(base: Any, parent: Any, n: int, stride: int, patterns: Any) -> int:
+    """How many were taken; patterns: [n / stride + 2 * GROUP]."""
+    area = carray(patterns, n // stride + 2 * measuring.GROUP)
+    taken: int = measuring.sample(carray(base, n), carray(parent, n), stride, area)
+    return taken
 
 
-def tally(base: Any, parent: Any, n: int, values: Any, many: int, counts: Any, work: Any) -> int:
+def tally(base: Any, parent: Any, n: int, values: Any, many: int, counts: Any) -> int:
     """0; values: [many]; counts: [many + 2]."""
-    area = carray(work, 2 * CHUNK)
-    measuring.tally(carray(base, n), carray(parent, n), carray(values, many), carray(counts, many + 2), area)
+    measuring.tally(carray(base, n), carray(parent, n), carray(values, many), carray(counts, many + 2))
     return 0
 
 
 def count_high(base: Any, parent: Any, n: int, counts: Any, work: Any) -> int:
     """0; counts: [2^15]."""
-    measuring.count_high(carray(base, n), carray(parent, n), carray(counts, 1 << 15), carray(work, 2 * CHUNK))
+    measuring.count_high(carray(base, n), carray(parent, n), carray(counts, 1 << 15), carray(work, CHUNK))
     return 0
 
 
 def count_low(base: Any, parent: Any, n: int, upper: Any, counts: Any, work: Any) -> int:
     """0; counts: [2^16]."""
-    area = carray(work, 2 * CHUNK)
+    area = carray(work, CHUNK)
     measuring.count_low(carray(base, n), carray(parent, n), upper, carray(counts, 1 << 16), area)
     return 0
 
@@ -104,7 +103,7 @@ def collect(
     """0; places and patterns: [n]; counts: [2]."""
     measuring.collect(
         carray(base, n), carray(parent, n), bottom, top, carray(places, n), carray(patterns, n),
-        carray(counts, 2), carray(work, 2 * CHUNK),
+        carray(counts, 2), carray(work, CHUNK),
     )  # fmt: skip
     return 0
 

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from stages.core.weights.plain import Plain
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-CHUNK = 2048  # elements.CHUNK, whose module needs numba
-NONE = np.empty(0, np.float32)
+CHUNK, GROUP = 1024, 32  # elements.CHUNK and measuring.GROUP, whose modules need numba
 NO_PLACES = np.empty(0, np.int64)
 
 
@@ -58,10 +57,8 @@ class Fast:
         return found == 1
 
     def refuses(self, source: Source) -> bool:
-        """For a weighted sum: any number times what is not finite is not finite either."""
-        method = self._plan.method
-        measured = method.needed(source.job.options)  # statistics would have to be finite before
-        return self._takes(source) and method.kernel == "combine" and not measured
+        """A weighted sum of what is not finite is not finite either; the other kernels look."""
+        return self._takes(source) and self._plan.method.kernel is not None
 
     def measure(self, need: Need, source: Source, seen: Statistics) -> Statistics:
         """The statistic of one tensor, by kernels where there are any."""
@@ -83,13 +80,13 @@ class Fast:
         """The block of the result, in `into` if it is given. Raises Unmergeable on overflow."""
         if not self._takes(source) or self._plan.method.kernel is None:
             return self._plain.merge(source, block, settled, seen)
-        raw, count = together(block), block_elements(source, block)
+        rows, count = _Rows(block), block_elements(source, block)
         out = np.empty(count * ITEMSIZE[source.job.dtype], np.uint8) if into is None else into
         keys, least = self._keys(source)
         factor = source.job.coefficients.get(LINES)
         factor = factor if isinstance(factor, float) else 1.0
-        work, words = np.empty((4 + len(raw)) * CHUNK, np.float32), np.empty(CHUNK // 4, np.uint64)
-        head = (raw.ctypes.data, len(raw), count)
+        work, words = np.empty((4 + len(rows)) * CHUNK, np.float32), np.empty(CHUNK // 4, np.uint64)
+        head = (rows.table.ctypes.data, len(rows), count)
         masks = (out.ctypes.data, block.start, keys.ctypes.data, len(keys), least.ctypes.data)
         tail = (factor, work.ctypes.data, words.ctypes.data)
         run = self._kernel(source, str(self._plan.method.kernel))
@@ -163,20 +160,20 @@ class Fast:
         return tuple(pairwise(row.tolist()) for row in found)
 
     def _dots(self, source: Source, block: Block, sums: Array) -> None:
-        raw, count = together(block), block_elements(source, block)
-        work, scratch = np.empty((1 + len(raw)) * LEAF, np.float32), np.empty(LEAF, np.float64)
+        rows, count = _Rows(block), block_elements(source, block)
+        work, scratch = np.empty((1 + len(rows)) * LEAF, np.float32), np.empty(LEAF, np.float64)
         self._kernel(source, "dots")(
-            raw.ctypes.data, len(raw), count, int(self._delta),
+            rows.table.ctypes.data, len(rows), count, int(self._delta),
             sums.ctypes.data, work.ctypes.data, scratch.ctypes.data,
         )  # fmt: skip
 
     def _masked_l1(self, source: Source, block: Block, sums: Array) -> None:
-        raw, count = together(block), block_elements(source, block)
+        rows, count = _Rows(block), block_elements(source, block)
         keys, least = self._keys(source)
         work, scratch = np.empty(2 * LEAF, np.float32), np.empty(LEAF, np.float64)
         words = np.empty(LEAF // 4, np.uint64)
         self._kernel(source, "masked_l1")(
-            raw.ctypes.data, len(raw), count, block.start, keys.ctypes.data, least.ctypes.data,
+            rows.table.ctypes.data, len(rows), count, block.start, keys.ctypes.data, least.ctypes.data,
             sums.ctypes.data, work.ctypes.data, scratch.ctypes.data, words.ctypes.data,
         )  # fmt: skip
 
@@ -197,11 +194,11 @@ class _Counted:
         """Patterns of one element in `stride`, per parent."""
 
         def look(block: Block) -> list[Ints]:
-            raw = np.ascontiguousarray(together(block).view(f"u{self._size}")[:, ::stride])
-            found = [np.empty(raw.shape[1], np.int32) for _ in raw[1:]]
-            work = np.empty(2 * CHUNK, np.float32)
-            for parent, patterns in zip(raw[1:], found, strict=True):
-                self._sample(*_rows(raw, parent), raw.shape[1], patterns.ctypes.data, work.ctypes.data)
+            elements, found = self._elements(block), []
+            for place in range(len(block.rows) - 1):
+                patterns = np.empty(elements // stride + 2 * GROUP, np.int32)
+                taken = self._sample(*_rows(block, place), elements, stride, patterns.ctypes.data)
+                found.append(patterns[:taken])
             return found
 
         return [np.concatenate(blocks) for blocks in zip(*self._source.each(look), strict=True)]
@@ -223,10 +220,11 @@ class _Counted:
         """Counts of the upper bits per parent."""
 
         def count(block: Block) -> list[Ints]:
-            raw, work = together(block), np.empty(2 * CHUNK, np.float32)
-            found = [np.zeros(HIGH_BINS, np.int64) for _ in raw[1:]]
-            for parent, counts in zip(raw[1:], found, strict=True):
-                self._high(*_rows(raw, parent), self._elements(raw), counts.ctypes.data, work.ctypes.data)
+            work = np.empty(CHUNK, np.float32)
+            found = [np.zeros(HIGH_BINS, np.int64) for _ in block.rows[1:]]
+            for place, counts in enumerate(found):
+                where = (*_rows(block, place), self._elements(block))
+                self._high(*where, counts.ctypes.data, work.ctypes.data)
             return found
 
         return total(self._source.each(count))
@@ -235,9 +233,9 @@ class _Counted:
         """Counts of the lower bits under one upper part."""
 
         def count(block: Block) -> list[Ints]:
-            raw, counts = together(block), np.zeros(LOW_BINS, np.int64)
-            work, rows = np.empty(2 * CHUNK, np.float32), _rows(raw, raw[place + 1])
-            self._low(*rows, self._elements(raw), upper, counts.ctypes.data, work.ctypes.data)
+            counts, work = np.zeros(LOW_BINS, np.int64), np.empty(CHUNK, np.float32)
+            where = (*_rows(block, place), self._elements(block))
+            self._low(*where, upper, counts.ctypes.data, work.ctypes.data)
             return [counts]
 
         (found,) = total(self._source.each(count))
@@ -255,31 +253,27 @@ class _Counted:
         )
 
     def _tallied(self, block: Block, place: int, values: tuple[int, ...]) -> Seen:
-        raw, wanted = together(block), np.array(values, np.uint32)
-        counts, work = np.empty(len(values) + 2, np.int64), np.empty(2 * CHUNK, np.float32)
-        self._tally(
-            *_rows(raw, raw[place + 1]), self._elements(raw), wanted.ctypes.data, len(values),
-            counts.ctypes.data, work.ctypes.data,
-        )  # fmt: skip
+        wanted, counts = np.array(values, np.int32), np.empty(len(values) + 2, np.int64)
+        where = (*_rows(block, place), self._elements(block))
+        self._tally(*where, wanted.ctypes.data, len(values), counts.ctypes.data)
         above, inside, *each = counts.tolist()
         return Seen(block.start, above, inside, tuple(each), NO_PLACES, NO_PLACES)
 
     def _collected(self, block: Block, place: int, bracket: Bracket) -> Seen:
         if bracket.top == bracket.bottom:
             return Seen(block.start, 0, 0, (), NO_PLACES, NO_PLACES)
-        raw = together(block)
-        elements = self._elements(raw)
+        elements = self._elements(block)
         places, patterns = np.empty(elements, np.int64), np.empty(elements, np.int32)
-        counts, work = np.empty(2, np.int64), np.empty(2 * CHUNK, np.float32)
+        counts, work = np.empty(2, np.int64), np.empty(CHUNK, np.float32)
         self._collect(
-            *_rows(raw, raw[place + 1]), elements, bracket.bottom, bracket.top,
+            *_rows(block, place), elements, bracket.bottom, bracket.top,
             places.ctypes.data, patterns.ctypes.data, counts.ctypes.data, work.ctypes.data,
         )  # fmt: skip
         above, inside = counts.tolist()
         return Seen(block.start, above, inside, (), places[:inside] + block.start, patterns[:inside].copy())
 
-    def _elements(self, raw: Bytes) -> int:
-        return int(raw.shape[1]) // self._size
+    def _elements(self, block: Block) -> int:
+        return len(block.rows[0]) // self._size
 
 
 class _Votes:
@@ -288,11 +282,11 @@ class _Votes:
     def __init__(self, settled: Options, seen: Statistics, parents: int) -> None:
         self.weights = _floats(numbers(settled, "weights"))
         ones = np.ones(parents, np.float32)
-        self.factors = _floats(numbers(settled, "factors")) if "factors" in settled else NONE
-        self.bounds, self.cuts = NONE.view(np.uint32), np.empty(0, np.int64)
+        self.factors = _floats(numbers(settled, "factors")) if "factors" in settled else ones
+        self.bounds, self.cuts = np.empty(0, np.int32), np.empty(0, np.int64)
         if "threshold" in seen:
             bounds = np.array([(t, float32_below(t)) for t in seen["threshold"]], np.float32)
-            self.bounds = bounds.view(np.uint32)
+            self.bounds = bounds.view(np.int32)
             self.cuts = np.array(seen["cut"], np.int64)
         self.votes_by = self.weights if settled["election"] == "sum_weighted" else ones
         self.counts_by = self.weights if settled["divisor"] == "surviving_weights" else ones
@@ -302,15 +296,10 @@ class _Votes:
     def arguments(self) -> tuple[Any, ...]:
         """As catalogue.py lists them; valid while this object lives."""
         return (
-            self.factors.ctypes.data, len(self.factors), self.bounds.ctypes.data, self.cuts.ctypes.data,
+            self.factors.ctypes.data, self.bounds.ctypes.data, self.cuts.ctypes.data,
             len(self.cuts), self.votes_by.ctypes.data, int(self.signs), self.counts_by.ctypes.data,
             int(self.divided), self.weights.ctypes.data, self.scale,
         )  # fmt: skip
-
-
-def together(block: Block) -> Bytes:
-    """[inputs, bytes]: the rows of a block, all of one type."""
-    return np.stack(block.rows) if block.together is None else block.together
 
 
 def block_elements(source: Source, block: Block) -> int:
@@ -318,9 +307,20 @@ def block_elements(source: Source, block: Block) -> int:
     return len(block.rows[0]) // ITEMSIZE[source.dtypes[0]]
 
 
-def _rows(raw: Array, parent: Array) -> tuple[int, int]:
-    """Where the base and a parent lie in memory."""
-    return raw[0].ctypes.data, parent.ctypes.data
+class _Rows:
+    """table: where the rows of a block lie, valid while this object lives."""
+
+    def __init__(self, block: Block) -> None:
+        self._rows = [np.ascontiguousarray(row) for row in block.rows]
+        self.table = np.array([row.ctypes.data for row in self._rows], np.uint64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _rows(block: Block, place: int) -> tuple[int, int]:
+    """Where the base and the parent at `place` lie in memory."""
+    return block.rows[0].ctypes.data, block.rows[place + 1].ctypes.data
 
 
 def _floats(values: Sequence[float]) -> Array:

@@ -1,7 +1,7 @@
 """Statistics of one slice, coded a second time (plain.py, counting.py): the same trees and counts.
 
-raw: [inputs, n], the base first if `delta`. Sums are per leaf of 2^16 elements. work: float32, scratch:
-float64 [LEAF] and words: uint64, for leaves and chunks.
+rows: where the inputs' rows lie (elements.row), the base first if `delta`. Sums are per leaf of 2^16
+elements. work: float32, scratch: float64 [LEAF] and words: uint64, for leaves and chunks.
 """
 
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from stages.core.weights.kernels.elements import CHUNK, MAGNITUDE, load, mask, widen
+from stages.core.weights.kernels.elements import CHUNK, load, mask, pattern, row, wide, widen
 
 LEAF = 1 << 16
 EIGHTH = LEAF // 8
+NO_PATTERN = np.int32(-1)
 GROUP = 32  # elements looked at together for one that is inside a bracket: about one in a hundred is
 
 
@@ -51,18 +52,18 @@ def _dot(x: Any, y: Any, scratch: Any) -> float:
 
 
 @njit
-def dots(raw: Any, delta: bool, sums: Any, work: Any, scratch: Any) -> None:
+def dots(rows: Any, inputs: int, n: int, delta: bool, sums: Any, work: Any, scratch: Any) -> None:
     """sums: [pairs, leaves], the upper triangle row by row: dot products per leaf."""
     first = 1 if delta else 0
-    parents = raw.shape[0] - first
+    parents = inputs - first
     for leaf in range(sums.shape[1]):
         a = leaf * LEAF
-        b = min(a + LEAF, raw.shape[1])
+        b = min(a + LEAF, n)
         base, wide = work[: (b - a) * first], work[LEAF:]
         if delta:
-            widen(raw[0, a:b], base)
+            widen(row(rows, 0, a, b), base)
         for p in range(parents):
-            load(raw[first + p, a:b], base, wide[p * LEAF :][: b - a])
+            load(row(rows, first + p, a, b), base, wide[p * LEAF :][: b - a])
         pair = 0
         for p in range(parents):
             for q in range(p, parents):
@@ -87,17 +88,18 @@ def _magnitude(x: Any, scratch: Any) -> float:
 
 @njit
 def masked_l1(
-    raw: Any, start: int, keys: Any, least: Any, sums: Any, work: Any, scratch: Any, words: Any
-) -> None:
+    rows: Any, inputs: int, n: int, start: int, keys: Any, least: Any, sums: Any, work: Any, scratch: Any,
+    words: Any,
+) -> None:  # fmt: skip
     """sums: [2 * parents, leaves], of |delta| per leaf: all of it by parent, then what the masks keep."""
-    parents = raw.shape[0] - 1
+    parents = inputs - 1
     for leaf in range(sums.shape[1]):
         a = leaf * LEAF
-        b = min(a + LEAF, raw.shape[1])
+        b = min(a + LEAF, n)
         base, x = work[: b - a], work[LEAF:][: b - a]
-        widen(raw[0, a:b], base)
+        widen(row(rows, 0, a, b), base)
         for p in range(parents):
-            load(raw[p + 1, a:b], base, x)
+            load(row(rows, p + 1, a, b), base, x)
             sums[p, leaf] = _magnitude(x, scratch)
             mask(x, keys[p], start + a, least[p], words)
             sums[parents + p, leaf] = _magnitude(x, scratch)
@@ -122,49 +124,63 @@ def count_low(base: Any, parent: Any, upper: Any, counts: Any, work: Any) -> Non
                 counts[bits[i] & np.uint32(0xFFFF)] += 1
 
 
-@njit
+@njit(inline="always")
 def patterns_of(base: Any, parent: Any, work: Any) -> Any:
     """uint32 patterns of |parent - base|, in the memory of `work`."""
-    wide, x = work[: len(parent)], work[CHUNK:][: len(parent)]
-    widen(base, wide)
-    load(parent, wide, x)
-    bits = x.view(np.uint32)
-    for i in range(len(bits)):
-        bits[i] = bits[i] & MAGNITUDE
-    return bits
+    x = work[: len(parent)]
+    for i in range(len(parent)):
+        x[i] = abs(wide(parent[i]) - wide(base[i]))
+    return x.view(np.uint32)
 
 
 @njit
-def sample(base: Any, parent: Any, patterns: Any, work: Any) -> None:
-    """patterns: of |delta|."""
-    for a in range(0, len(parent), CHUNK):
-        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
-        target = patterns[a : a + CHUNK]
-        for i in range(len(bits)):
-            target[i] = bits[i]
+def sample(base: Any, parent: Any, stride: int, patterns: Any) -> int:
+    """patterns: of |delta|, a group in every `stride` groups; how many these are.
+
+    A group is a line of the cache at least. The stride is odd: groups of all columns of a matrix are seen.
+    """
+    taken = 0
+    for a in range(0, len(parent), GROUP * (stride | 1)):
+        x, y = base[a : a + GROUP], parent[a : a + GROUP]
+        target = patterns[taken : taken + len(y)]
+        for i in range(len(y)):
+            target[i] = pattern(abs(wide(y[i]) - wide(x[i])))
+        taken += len(y)
+    return taken
 
 
 @njit
-def tally(base: Any, parent: Any, values: Any, counts: Any, work: Any) -> None:
+def tally(base: Any, parent: Any, values: Any, counts: Any) -> None:
     """counts: how many |delta| patterns lie above the last value, from the first to it, and at each of them.
 
-    values: uint32, ascending.
+    values: int32, ascending, at most four: all are counted in one pass.
     """
-    bottom, last = values[0], values[len(values) - 1]
+    first, last = values[0], values[len(values) - 1]
+    second = values[1] if len(values) > 1 else NO_PATTERN
+    third = values[2] if len(values) > 2 else NO_PATTERN
+    fourth = values[3] if len(values) > 3 else NO_PATTERN
     counts[:] = 0
     for a in range(0, len(parent), CHUNK):
-        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        x, y = base[a : a + CHUNK], parent[a : a + CHUNK]
         above, inside = np.int32(0), np.int32(0)
-        for i in range(len(bits)):
-            above += np.int32(bits[i] > last)
-            inside += np.int32(bits[i] >= bottom)
+        ones, twos, threes, fours = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+        for i in range(len(y)):
+            bits = np.int32(pattern(abs(wide(y[i]) - wide(x[i]))))
+            above = np.int32(above + np.int32(bits > last))
+            inside = np.int32(inside + np.int32(bits >= first))
+            ones = np.int32(ones + np.int32(bits == first))
+            twos = np.int32(twos + np.int32(bits == second))
+            threes = np.int32(threes + np.int32(bits == third))
+            fours = np.int32(fours + np.int32(bits == fourth))
         counts[0] += above
         counts[1] += inside - above
-        for v in range(len(values)):
-            value, equal = values[v], np.int32(0)
-            for i in range(len(bits)):
-                equal += np.int32(bits[i] == value)
-            counts[v + 2] += equal
+        counts[2] += ones
+        if len(values) > 1:
+            counts[3] += twos
+        if len(values) > 2:
+            counts[4] += threes
+        if len(values) > 3:
+            counts[5] += fours
 
 
 @njit
@@ -175,20 +191,22 @@ def collect(
 
     The places and patterns of the latter are written down, in order. Patterns are uint32.
     """
-    width = np.uint32(top - bottom)
+    width, most = np.uint32(top - bottom), np.int32(np.int64(top) - 1)
     above = np.int64(0)
     inside = np.int64(0)
     for a in range(0, len(parent), CHUNK):
-        bits = patterns_of(base[a : a + CHUNK], parent[a : a + CHUNK], work)
+        x, y = base[a : a + CHUNK], parent[a : a + CHUNK]
+        bits = work.view(np.uint32)[: len(y)]
         greater = np.int32(0)
-        for i in range(len(bits)):
-            greater += np.int32(bits[i] >= top)
+        for i in range(len(y)):
+            bits[i] = pattern(abs(wide(y[i]) - wide(x[i])))
+            greater = np.int32(greater + np.int32(np.int32(bits[i]) > most))
         above += greater
         for g in range(0, len(bits), GROUP):
             group = bits[g : g + GROUP]
             some = np.int32(0)
             for i in range(len(group)):
-                some += np.int32(np.uint32(group[i] - bottom) < width)
+                some = np.int32(some + np.int32(np.uint32(group[i] - bottom) < width))
             if some:
                 for i in range(len(group)):
                     if np.uint32(group[i] - bottom) < width:
