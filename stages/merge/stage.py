@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
-from stages.core.sandbox import launch, levels
+from stages.core.sandbox import crew, levels
 from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
@@ -110,20 +109,11 @@ def make_all(
             return Made(recipe, proposal, None, str(refusal))
         return Made(recipe, proposal, folder, None)
 
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting: dict[Future[Made], int] = {pool.submit(make, *one): n for n, one in enumerate(wanted)}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                done[waiting.pop(future)] = future.result()
-            report(len(done), sum(one.folder is None for one in done.values()), len(wanted))
-    except BaseException:
-        # an error or Ctrl-C: nothing new is begun, and what the other workers have in hand is thrown away
-        pool.shutdown(wait=False, cancel_futures=True)
-        launch.stop_all()
-        raise
-    finally:
-        pool.shutdown()
+    def note(place: int, made: Made) -> None:
+        done[place] = made
+        report(len(done), sum(one.folder is None for one in done.values()), len(wanted))
+
+    crew.each(wanted, lambda one: make(*one), workers, note)
     return [done[n] for n in sorted(done)]
 
 

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,16 @@ from stages.eval import stage
 from stages.eval.answers import Split
 from stages.eval.baselines import parent
 from tests.core.scoring.tiny import CHARACTERS, seal, tiny, write_tokenizer
-from tests.eval.toy import PARENTS, SUITE, TASKS, add_candidate, elsewhere, evaluate, outputs, toy
+from tests.inside import this_process
+from tests.eval.toy import NAMES, PARENTS, SUITE, TASKS, add_candidate, elsewhere, evaluate, outputs, toy
 
 SUBJECTS = ["base", "a", "b", "ensemble-uniform", "ensemble-weighted", "c00000000000"]
+
+
+@pytest.fixture(autouse=True)
+def in_this_process() -> Iterator[None]:
+    with this_process():
+        yield
 
 
 @pytest.fixture

@@ -68,13 +68,15 @@ def run(
     limits: Limits = Limits(),  # noqa: B008 -- frozen
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
+    on_part: Callable[[Json], None] | None = None,
 ) -> Outcome:
     """Do `job` (its "kind" names an entry of jobs.JOBS) in a worker of its own; callable from many threads.
 
     readable: files and folders it may read, beside Python itself. writable: existing files, which it may
     rewrite but not lengthen, and folders, in which it may do anything. scratch: add an empty folder,
     job["scratch"], removed afterwards. threads: for the arithmetic libraries. on_progress(done, total):
-    called from this thread, at most ten times a second.
+    called from this thread, at most ten times a second. on_part(part): called from this thread with each part
+    of the result that the job gives before its end; as little to be trusted as the result.
     Raises NotIsolated; WorkerFailed (crash, limit, nonsense); and whatever LabError the job itself raised.
     """
     missing = [str(path) for path in (*readable, *writable) if not path.exists()]
@@ -83,7 +85,7 @@ def run(
     with _scratch_folder(scratch) as private:
         places = _places(readable, writable, private)
         level = levels.choose(isolation, creates_files=bool(places.folders))
-        dialogue = Dialogue(str(job.get("kind")), level, limits, on_progress)
+        dialogue = Dialogue(str(job.get("kind")), level, limits, on_progress, on_part)
         request = {
             "job": {**job, "scratch": str(private)} if private else dict(job),
             "level": level,
