@@ -1,4 +1,4 @@
-"""Jobs done in the test's own process: what a worker does after its lock, without seconds of imports for each.
+"""Jobs done in the test's own process: what a worker does after its lock, without seconds of imports.
 
 What is said passes through JSON, as between two processes. Real workers are tested in test_workers.py.
 """

@@ -61,6 +61,7 @@ def run(
         outcome = launch.run(
             judge.request(family, smoke, policy, candidates),
             readable=[folder.resolve() for folder, _ in (*family, *candidates.values())],
+            scratch=True,  # torch's compiler, which transformers imports, makes a folder for its cache
             isolation=isolation,
             limits=limits.times(len(family) + len(candidates)),
             on_part=lambda part: _take(part, verdicts, candidates, report),

@@ -84,5 +84,9 @@ def outputs(places: Places) -> dict[str, bytes]:
 def elsewhere(places: Places, root: Path) -> Places:
     """The same inputs with an empty store and other outputs."""
     return dataclasses.replace(
-        places, store=root / "store/evidence", cases=root / "data/cases", evidence=root / "data/evidence"
+        places,
+        store=root / "store/evidence",
+        cases=root / "data/cases",
+        evidence=root / "data/evidence",
+        record=root / "store/runs/eval.json",
     )

@@ -44,6 +44,10 @@ def in_this_process() -> Iterator[None]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
+    return laid_out(tmp_path)
+
+
+def laid_out(tmp_path: Path) -> Places:
     """A base, two parents, a sound candidate and one with a blown norm."""
     found = Places(*(tmp_path / name for name in ("parents", "candidates", "gates.json", "run.json")))
     for seed, name in enumerate(("base", "a", "b")):

@@ -119,7 +119,37 @@ def test_two_names_for_one_input_both_work(tmp_path: Path, level: str) -> None:
     assert work("read", level=level, readable=[tmp_path / "alias"], file=str(file)).result == "xxx"
 
 
+def test_parts_of_a_result_come_before_it_and_in_order() -> None:
+    parts: list[Any] = []
+    done = launch.run({"kind": "say", "text": '{"part": {"n": 1}}\n{"part": null}\n'}, on_part=parts.append)
+    assert parts == [{"n": 1}, None]
+    assert done.result is None
+
+
+def test_limits_for_several_give_more_time_and_no_more_memory() -> None:
+    assert QUICK.times(3) == Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=1 << 30)
+    assert QUICK.times(0) == QUICK
+
+
 # --- refusals and failures ---
+
+
+def test_a_part_that_nobody_takes_ends_the_worker() -> None:
+    with pytest.raises(WorkerFailed, match="the say worker gave a part of a result that nobody may take"):
+        work("say", text='{"part": 1}\n')
+
+
+def test_a_part_before_the_proof_of_isolation_is_not_taken() -> None:
+    parts: list[Any] = []
+    talk = dialogue.Dialogue("probe", "L2", QUICK, None, parts.append)
+    with pytest.raises(WorkerFailed, match="nobody may take"):
+        talk.hear(b'{"part": 1}\n')
+    assert not parts
+
+
+def test_an_unknown_kind_of_job_is_named_with_those_there_are() -> None:
+    with pytest.raises(LabError, match="no job of kind 'mint' .*merge, index, probe"):
+        work("mint")
 
 
 @pytest.mark.parametrize(

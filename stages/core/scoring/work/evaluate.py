@@ -7,15 +7,12 @@ answers}. Nothing is asked of a subject twice, and models stay in memory between
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.evidence import answers_json
 from stages.core.scoring.identity import architecture_of
-
-if TYPE_CHECKING:
-    from stages.core.sandbox.jobs import Tell
+from stages.core.scoring.work import Tell
 
 KIND = "evaluate"
 
@@ -51,7 +48,7 @@ def request(
     }
 
 
-def run(job: Json, tell: "Tell") -> Json:
+def run(job: Json, tell: Tell) -> Json:
     """The number of subjects that answered.
 
     Raises BadCheckpoint if a folder is not what its digest names, and what Harness raises.

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.scoring.cases import read_cases
 from stages.core.scoring.identity import BATCH_SIZE
-
-if TYPE_CHECKING:
-    from stages.core.sandbox.jobs import Tell
+from stages.core.scoring.work import Tell
 
 KIND = "fit"
 
@@ -24,7 +21,7 @@ def request(parents: Sequence[tuple[Path, str]], search: Path) -> dict[str, Json
     }
 
 
-def run(job: Json, tell: "Tell") -> Json:
+def run(job: Json, tell: Tell) -> Json:
     """{"weights": one for each parent, at least 0, of sum 1}.
 
     Raises BadCheckpoint if a folder is not what its digest names.

@@ -5,14 +5,11 @@ A part of the result for each candidate, as soon as it is judged: {"candidate": 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.policy import GatePolicy
-
-if TYPE_CHECKING:
-    from stages.core.sandbox.jobs import Tell
+from stages.core.scoring.work import Tell
 
 KIND = "judge"
 
@@ -37,7 +34,7 @@ def request(
     }
 
 
-def run(job: Json, tell: "Tell") -> Json:
+def run(job: Json, tell: Tell) -> Json:
     """The number of candidates judged. Raises BadCheckpoint if a folder is not what its digest names."""
     from stages.core.scoring.checks import Gate, measure
 
