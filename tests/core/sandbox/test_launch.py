@@ -148,7 +148,7 @@ def test_a_part_before_the_proof_of_isolation_is_not_taken() -> None:
 
 
 def test_an_unknown_kind_of_job_is_named_with_those_there_are() -> None:
-    with pytest.raises(LabError, match="no job of kind 'mint' .*merge, index, probe"):
+    with pytest.raises(LabError, match=r"no job of kind 'mint' .*merge, index, probe"):
         work("mint")
 
 
