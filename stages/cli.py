@@ -147,6 +147,35 @@ def rebuild(
 
 
 @app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    to: Annotated[int | None, typer.Option(min=0, help="Bytes to keep; else storage.quota_bytes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evict weights of candidates until the lab fits its quota, least recently used first; lineages stay."""
+    from dataclasses import replace
+
+    from stages.merge.workshop import quota
+
+    with told():
+        root = repository()
+        bounded = quota(root, requested(root, None)[0])
+        bounded = bounded if to is None else replace(bounded, bytes=to)
+        going, missing = bounded.going()
+        if not dry_run:
+            bounded.evict(going)
+        if as_json:
+            found = {"evicted": [one.to_json() for one in going], "dry_run": dry_run, "missing": missing}
+            print_json(found | {"used": bounded.used(), "quota": bounded.bytes})
+            return
+        for one in going:
+            out.print(f"{one.id}  {one.bytes} bytes  {'would go' if dry_run else 'evicted'}")
+        if missing:
+            out.print(f"{missing} bytes above the quota stay: pinned weights, parents and records")
+        out.print(f"{bounded.used()} bytes in use, quota {bounded.bytes}; `mergelab rebuild` undoes it")
+
+
+@app.command()
 def merge(  # noqa: PLR0917 -- Typer passes them by name
     recipe: Path,
     folder: Annotated[Path, typer.Option("--out", help="The result: an empty folder, or a new one.")],

@@ -95,6 +95,7 @@ def make_all(
 ) -> list[Made]:
     """Make every recipe that the store lacks, `workers` at once; the result keeps the order of `wanted`."""
     level = levels.choose(workshop.isolation)
+    make_room(wanted, workshop, store)
     prepare(_first_of_each_method(wanted, workshop))
     done: dict[int, Made] = {}
 
@@ -115,6 +116,26 @@ def make_all(
 
     crew.each(wanted, lambda one: make(*one), workers, note)
     return [done[n] for n in sorted(done)]
+
+
+def make_room(wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop, store: Store) -> None:
+    """Evict what must give way to the recipes that the store lacks. Raises LabError if they cannot fit."""
+    if workshop.quota is None:
+        return
+    recipes = {recipe.id: recipe for recipe, _ in wanted}
+    needed = sum(
+        _bytes(recipe, workshop) for name, recipe in recipes.items() if not (store.folder / name).is_dir()
+    )
+    workshop.quota.make_room(needed, keep=recipes)
+
+
+def _bytes(recipe: Recipe, workshop: Workshop) -> int:
+    """What a merge writes; 0 where there is nothing to write because it is refused."""
+    folders = {digest: parent.folder for digest, parent in workshop.sources(recipe).items()}
+    try:
+        return plan(recipe, folders).bytes_written
+    except Unmergeable:
+        return 0
 
 
 def _first_of_each_method(wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop) -> Iterator[Plan]:

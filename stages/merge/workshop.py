@@ -9,6 +9,7 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.merge.build import Workshop, acquire, environment
 from stages.merge.memory import Memory
+from stages.merge.quota import Quota, on_front
 
 PARENTS = Path("data/parents")
 CANDIDATES = Path("data/candidates")
@@ -27,6 +28,18 @@ def workshop(root: Path, request: Request) -> Workshop:
         limits=Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
         environment=environment(root / "constraints.txt"),
         memory=Memory(work_folder(root) / "memory"),
+        quota=quota(root, request),
+    )
+
+
+def quota(root: Path, request: Request) -> Quota:
+    """The quota of `request` over the work cache and data/; the front of the last report is pinned."""
+    return Quota(
+        request.storage.quota_bytes,
+        store=store_folder(root),
+        candidates=root / CANDIDATES,
+        counted=(work_folder(root), root / "data"),
+        pinned=on_front(root / "reports/front.json"),
     )
 
 
