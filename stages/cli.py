@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stages.core.entry import NO_PLACE, no_place
 from stages.core.errors import BadRequest, LabError
 
 MISMATCH = 3
@@ -345,6 +346,11 @@ def told() -> Iterator[None]:
         raise typer.Exit(1) from None
     except LabError as failure:
         err.print(str(failure), soft_wrap=True)
+        raise typer.Exit(1) from None
+    except OSError as failure:
+        if failure.errno not in NO_PLACE:
+            raise
+        err.print(no_place(failure), soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print("interrupted; what is finished is kept, the next run goes on from there")

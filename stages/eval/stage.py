@@ -1,6 +1,5 @@
 """The eval stage: every subject answers the same fresh cases, and no (subject, split) is scored twice."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from stages.core.errors import WorkerFailed
 from stages.core.progress import Report
 from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence
-from stages.core.records.files import publish, sha256_bytes
+from stages.core.records.files import drafted, sha256_bytes
 from stages.core.scoring.cases import cases_digest
 from stages.core.scoring.identity import SCORER
 from stages.core.scoring.work import fit
@@ -47,10 +46,10 @@ def run(suite: Suite, parents: Parents, places: Places, workers: Workers, report
     tokenizer or architecture gives an index without subjects, with the reason.
     Raises BadCheckpoint when anything scored is not what its manifest says; NotIsolated, WorkerFailed.
     """
-    index = read_json(places.candidates / INDEX)
+    found = read_json(places.candidates / INDEX)
     family = [baselines.parent(places.parents, name) for name in (parents.base, *parents.merge)]
     digest = suites.suite_digest(suite, places.forms, SCORER)
-    frozen = hidden.frozen_digest([entry["artifact"] for entry in index["candidates"]])
+    frozen = hidden.frozen_digest([entry["artifact"] for entry in found["candidates"]])
     seed = hidden.hidden_seed(frozen, digest)
     splits = _write_cases(suite, seed, places)
     refused = baselines.incompatible(family)
@@ -60,34 +59,28 @@ def run(suite: Suite, parents: Parents, places: Places, workers: Workers, report
         store = EvidenceStore(places.store)
         search = next(split for split in splits if split.name == "search")
         weights = fitted_weights(family[1:], search, store, workers)
-        entrants = _entrants(family, weights, places, index)
+        entrants = _entrants(family, weights, places, found)
         results = score_all(entrants, splits, store, workers, report)
         write_json(places.record, workers.record())
-    draft = places.evidence.with_name(f".{places.evidence.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    for entrant in entrants:
-        evidence = Evidence(entrant.subject, digest, SCORER, results[entrant.subject.id])
-        write_json(draft / f"{entrant.subject.id}.json", evidence.to_json())
-    write_json(
-        draft / INDEX,
-        {
-            "schema": SCHEMA,
-            "suite": {"name": suite.name, "version": suite.version, "digest": digest},
-            "tasks": suites.describe(suite),
-            "hidden": {"seed": seed, "frozen": frozen},
-            "refused": refused,
-            "ensembles": _mixtures(entrants),
-            "subjects": [entrant.subject.id for entrant in entrants],
-        },
-    )
-    publish(draft, places.evidence)
+    index = {
+        "schema": SCHEMA,
+        "suite": {"name": suite.name, "version": suite.version, "digest": digest},
+        "tasks": suites.describe(suite),
+        "hidden": {"seed": seed, "frozen": frozen},
+        "refused": refused,
+        "ensembles": _mixtures(entrants),
+        "subjects": [entrant.subject.id for entrant in entrants],
+    }
+    with drafted(places.evidence) as draft:
+        for entrant in entrants:
+            evidence = Evidence(entrant.subject, digest, SCORER, results[entrant.subject.id])
+            write_json(draft / f"{entrant.subject.id}.json", evidence.to_json())
+        write_json(draft / INDEX, index)
 
 
 def _write_cases(suite: Suite, seed: int, places: Places) -> list[Split]:
-    draft = places.cases.with_name(f".{places.cases.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    suites.write_suite(suite, seed, draft)
-    publish(draft, places.cases)
+    with drafted(places.cases) as draft:
+        suites.write_suite(suite, seed, draft)
     tasks = suites.plan(suite)
     form_of = {name: task.form for name, task in tasks.items()}
     return [

@@ -1,6 +1,5 @@
 """The merge stage: proposals to candidates, each made once, in the order proposed."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from stages.core.progress import Report
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import publish, sha256_file, write_text
+from stages.core.records.files import drafted, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
 from stages.core.sandbox import crew, levels
@@ -46,19 +45,9 @@ def run(
     A refused eligibility gives an index without candidates. Raises the first error of a worker, after which
     finished candidates stay in the store.
     """
-    draft = output.with_name(f".{output.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     made: list[Made] = []
     if verdict["passed"]:
         made = make_all(proposals(request, workshop), workshop, store, request.executor.workers, report)
-    for one in made:
-        if one.folder:
-            folder = draft / one.recipe.id
-            lineage = _lineage(one, one.folder, request, workshop)
-            place(one.folder, folder)
-            write_json(folder / lineages.NAME, lineage.to_json())
-            write_text(folder / model_card.NAME, model_card.model_card(lineage))
     refusals = [finding["message"] for finding in verdict["findings"] if not finding["passed"]]
     index = {
         "schema": SCHEMA,
@@ -66,8 +55,15 @@ def run(
         "candidates": [_entry(one) for one in made if one.folder],
         "unmergeable": [_entry(one) for one in made if not one.folder],
     }
-    write_json(draft / INDEX, index)
-    publish(draft, output)
+    with drafted(output) as draft:
+        for one in made:
+            if one.folder:
+                folder = draft / one.recipe.id
+                lineage = _lineage(one, one.folder, request, workshop)
+                place(one.folder, folder)
+                write_json(folder / lineages.NAME, lineage.to_json())
+                write_text(folder / model_card.NAME, model_card.model_card(lineage))
+        write_json(draft / INDEX, index)
 
 
 def spaces(request: Request) -> list[Space]:

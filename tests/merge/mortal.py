@@ -2,10 +2,10 @@
 
     python mortal.py FOLDER SEED WHO COUNT
 
-FOLDER holds what `python -m stages.merge` reads. An instant is a number of file and process events, drawn with
-SEED from those of an undisturbed run. WHO is 'stage' (it kills itself there) or 'worker' (each worker does).
-Prints a JSON list with one entry an instant: how it ended and what was found. Stages are forked off this
-process, which has imported everything, so that an instant costs two short runs and no imports.
+FOLDER holds what `python -m stages.merge` reads. An instant is a number of file and process events, drawn
+with SEED from those of an undisturbed run. WHO is 'stage' (it kills itself there) or 'worker' (each worker
+does). Prints a JSON list with one entry an instant: how it ended and what was found. Stages are forked off
+this process, which has imported everything, so that an instant costs two short runs and no imports.
 """
 
 import ctypes

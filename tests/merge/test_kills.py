@@ -7,31 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-
-from stages.conf import Request
-from stages.core.records.canonical import write_json
 from tests.architecture.tree import ROOT
 
 KILLED = -9
 FAILED = 1  # a stage whose worker was killed says so and ends
 TIMES = int(os.environ.get("MERGELAB_TEST_KILLS", "1"))  # 50 instants, so many times over
-
-
-@pytest.fixture
-def inputs(request_for: Request, parents: Path, tmp_path: Path) -> Path:
-    """The folder in which `python -m stages.merge` can run: params.yaml, constraints.txt and data/."""
-    folder = tmp_path / "inputs"
-    (folder / "data").mkdir(parents=True)
-    parents.rename(folder / "data/parents")
-    wanted = request_for.model_copy(
-        update={"budget": request_for.budget.model_copy(update={"candidates": 2})}
-    )
-    (folder / "params.yaml").write_text(yaml.safe_dump(wanted.model_dump(mode="json")))
-    (folder / "constraints.txt").write_text("none\n")
-    write_json(folder / "data/eligibility.json", {"passed": True, "findings": []})
-    return folder
 
 
 def instants(inputs: Path, seed: int, who: str, count: int) -> list[dict[str, Any]]:

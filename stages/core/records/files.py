@@ -4,6 +4,8 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -45,6 +47,20 @@ def publish(draft: Path, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     draft.rename(final)
     _sync(final.parent)
+
+
+@contextmanager
+def drafted(final: Path) -> Iterator[Path]:
+    """An empty folder beside `final`, which takes its place in the end, or is removed after an error."""
+    draft = final.with_name(f".{final.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        publish(draft, final)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def link_or_copy(source: Path, target: Path) -> None:

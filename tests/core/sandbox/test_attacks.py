@@ -4,18 +4,17 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from stages.core.sandbox import levels, runtime
+from tests.conftest import ORDINARY_USER
 from tests.core.sandbox import attacks
 from tests.core.sandbox.verdicts import COLUMNS, expected, open_to
 
 HERE = Path(__file__).resolve().parent
-ORDINARY_USER = 65534
 EXISTENCE = {"stat_hidden", "handle_of_hidden"}  # all that the table leaves open at L2
 PROMISING = ("L2", "L3")
 SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
@@ -23,7 +22,7 @@ SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info
 
 def opened(folder: Path, level: str, *, user: int | None = None, landlock_abi: int | None = None) -> set[str]:
     """The attempts that succeeded, all made by one worker."""
-    command = [str(_python_for(user)), str(HERE / "scene.py"), str(folder / "scene"), level]
+    command = [str(python_for(user)), str(HERE / "scene.py"), str(folder / "scene"), level]
     if landlock_abi is not None:
         command.append(str(landlock_abi))
     done = subprocess.run(
@@ -44,7 +43,7 @@ def opened(folder: Path, level: str, *, user: int | None = None, landlock_abi: i
     return {name for name, verdict in verdicts.items() if verdict == "open"}
 
 
-def _python_for(user: int | None) -> Path:
+def python_for(user: int | None) -> Path:
     if user is None:
         return Path(sys.executable)
     for place in (HERE, *map(Path, runtime.site_folders())):
@@ -61,16 +60,6 @@ def _python_for(user: int | None) -> Path:
 def _reachable(path: Path) -> bool:
     """Whether any user may go down to `path`."""
     return all(folder.stat().st_mode & 0o001 for folder in path.resolve().parents)
-
-
-@pytest.fixture
-def users_folder() -> Iterator[Path]:
-    """A folder that the ordinary user owns and can reach: pytest's own are closed to others."""
-    if os.getuid() != 0:
-        pytest.skip("these tests already run as an ordinary user")
-    with tempfile.TemporaryDirectory(prefix="mergelab-user-") as name:
-        os.chown(name, ORDINARY_USER, ORDINARY_USER)
-        yield Path(name)
 
 
 @pytest.fixture(params=COLUMNS)
