@@ -10,6 +10,7 @@ say, the end of the whole process group on every way out, the worker's end when 
 Not covered: the truth of a result. A worker that read hostile weights may lie: check digests afterwards.
 """
 
+import fcntl
 import os
 import selectors
 import shutil
@@ -34,6 +35,8 @@ from stages.core.sandbox.limits import Limits
 
 READ_BYTES = 1 << 16
 POLL_SECONDS = 0.002  # between looks at a process that has closed its pipes
+SCRATCH = "mergelab-scratch-"
+SETTLED_SECONDS = 60.0  # before a folder that nobody holds is taken for left behind, not for just made
 END_SECONDS = 5.0  # for a process to end after it has closed its pipes
 
 _alive: set[int] = set()  # process groups of running workers, for stop_all
@@ -250,8 +253,26 @@ def _scratch_folder(wanted: bool) -> Iterator[Path | None]:
     if not wanted:
         yield None
         return
-    folder = Path(tempfile.mkdtemp(prefix="mergelab-")).resolve()
+    _sweep_scratch(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH)).resolve()
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _sweep_scratch(parent: Path) -> None:
+    """Remove scratch folders that nobody holds, since their launcher was killed: they may hold cases."""
+    for folder in parent.glob(f"{SCRATCH}*"):
+        with suppress(OSError):  # another user's, a link, held by its launcher, or swept by somebody else
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                found = os.fstat(handle)
+                if found.st_uid == os.getuid() and time.time() - found.st_mtime > SETTLED_SECONDS:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)

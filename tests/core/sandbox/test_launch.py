@@ -1,9 +1,11 @@
 """One worker from outside: what comes back, how it ends, what it leaves behind."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -109,6 +111,26 @@ def test_a_scratch_folder_is_the_workers_own_and_goes_with_it(level: str) -> Non
     assert text == "two"
     assert temporary == folder
     assert not Path(folder).exists()
+
+
+def test_scratch_folders_of_killed_launchers_are_swept_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    places = [tmp_path / f"{launch.SCRATCH}{name}" for name in ("left", "held", "new")] + [tmp_path / "other"]
+    for place in places:
+        place.mkdir()
+        (place / "cases.arrow").touch()
+        if not place.name.endswith("new"):
+            os.utime(place, (1000, 1000))
+    link = tmp_path / f"{launch.SCRATCH}link"
+    link.symlink_to(places[-1])
+    held = os.open(places[1], os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert work("use_scratch", level="L2", scratch=True).result[0] == "two"
+    os.close(held)
+    assert sorted(tmp_path.iterdir()) == sorted([*places[1:], link])
+    assert all((place / "cases.arrow").exists() for place in places[1:])
 
 
 def test_two_names_for_one_input_both_work(tmp_path: Path, level: str) -> None:
