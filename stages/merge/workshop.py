@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stages.conf import Request
 from stages.core.errors import LabError
+from stages.core.records.files import sweep_parts
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.merge.build import Workshop, acquire, environment
@@ -16,11 +17,16 @@ CANDIDATES = Path("data/candidates")
 
 
 def workshop(root: Path, request: Request) -> Workshop:
-    """The workshop of `request` in the repository `root`. Raises LabError if a parent was not acquired."""
+    """The workshop of `request` in the repository `root`, swept of what killed stages left half written.
+
+    Raises LabError if a parent was not acquired.
+    """
     roles = {request.parents.base: "base"} | dict.fromkeys(request.parents.merge, "parent")
     missing = [name for name in roles if not (root / PARENTS / name / "manifest.json").is_file()]
     if missing:
         raise LabError(f"not acquired yet: {', '.join(missing)}. Run `dvc repro parents`.")
+    for folder in (work_folder(root), root / "data"):
+        sweep_parts(folder)
     section = request.isolation
     return Workshop(
         family=tuple(acquire(root / PARENTS / name, name, role) for name, role in roles.items()),

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PART = ".part"
+
 
 def cache_folder() -> Path:
     """The folder of this user for what may be deleted at any time: XDG_CACHE_HOME or ~/.cache, mergelab."""
@@ -28,7 +30,7 @@ def sha256_file(path: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text under a temporary name, sync it, and rename it over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PART}")
     try:
         with draft.open("w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
@@ -37,6 +39,15 @@ def write_text(path: Path, text: str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what killed writers left under `folder`: temporary names of write_text whose process is gone."""
+    for part in folder.rglob(f".*{PART}"):
+        owner = part.name.split(".")[-3]
+        gone = owner.isdigit() and Path("/proc/self").exists() and not Path("/proc", owner).exists()
+        if gone and part.is_file():
+            part.unlink(missing_ok=True)
 
 
 def publish(draft: Path, final: Path) -> None:
