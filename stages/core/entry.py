@@ -11,8 +11,8 @@ NO_PLACE = {  # of an OSError → the next move
     errno.ENOSPC: "free some space, or set MERGELAB_STORE to a larger disk",
     errno.EDQUOT: "free some space, or set MERGELAB_STORE to a larger disk",
     errno.EROFS: "mount it writable, or set MERGELAB_STORE to a folder that is",
-    errno.EACCES: "let this user write there, or set MERGELAB_STORE to a folder where it may",
-    errno.EPERM: "let this user write there, or set MERGELAB_STORE to a folder where it may",
+    errno.EACCES: "let this user read and write there, or set MERGELAB_STORE to a folder where it may",
+    errno.EPERM: "let this user read and write there, or set MERGELAB_STORE to a folder where it may",
 }
 
 
