@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from stages.core.entry import NO_PLACE, no_place
 from stages.core.errors import BadRequest, LabError
 
 MISMATCH = 3
@@ -144,6 +145,35 @@ def rebuild(
 
     with told():
         again(rebuilding.rebuild, candidates, every, as_json)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    to: Annotated[int | None, typer.Option(min=0, help="Bytes to keep; else storage.quota_bytes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evict weights of candidates until the lab fits its quota, least recently used first; lineages stay."""
+    from dataclasses import replace
+
+    from stages.merge.workshop import quota
+
+    with told():
+        root = repository()
+        bounded = quota(root, requested(root, None)[0])
+        bounded = bounded if to is None else replace(bounded, bytes=to)
+        going, missing = bounded.going()
+        if not dry_run:
+            bounded.evict(going)
+        if as_json:
+            found = {"evicted": [one.to_json() for one in going], "dry_run": dry_run, "missing": missing}
+            print_json(found | {"used": bounded.used(), "quota": bounded.bytes})
+            return
+        for one in going:
+            out.print(f"{one.id}  {one.bytes} bytes  {'would go' if dry_run else 'evicted'}")
+        if missing:
+            out.print(f"{missing} bytes above the quota stay: pinned weights, parents and records")
+        out.print(f"{bounded.used()} bytes in use, quota {bounded.bytes}; `mergelab rebuild` undoes it")
 
 
 @app.command()
@@ -316,6 +346,11 @@ def told() -> Iterator[None]:
         raise typer.Exit(1) from None
     except LabError as failure:
         err.print(str(failure), soft_wrap=True)
+        raise typer.Exit(1) from None
+    except OSError as failure:
+        if failure.errno not in NO_PLACE:
+            raise
+        err.print(no_place(failure), soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print("interrupted; what is finished is kept, the next run goes on from there")

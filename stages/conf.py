@@ -137,6 +137,12 @@ class Executor(Section):
     workers: int = Field(ge=1, le=256)
 
 
+class Storage(Section):
+    """What the lab may keep; no part of any identity. quota_bytes: work cache and data/ together."""
+
+    quota_bytes: int = Field(default=100 << 30, gt=0)
+
+
 class Items(Section):
     """How many cases of a task each split holds."""
 
@@ -174,6 +180,7 @@ class Request(Section):
     isolation: IsolationSection
     suite: Suite
     executor: Executor
+    storage: Storage = Storage()
     seed: int = Field(ge=0, lt=1 << 53)
 
     @model_validator(mode="after")

@@ -7,20 +7,25 @@ from pathlib import Path
 from stages.conf import load_request
 from stages.core.entry import enter
 from stages.core.progress import narrate
+from stages.core.sandbox.levels import Isolation
+from stages.core.sandbox.limits import Limits
 from stages.eval.stage import Places, run
+from stages.eval.workers import Workers
 
 
 def places(root: Path) -> Places:
     """The folders of the repository at `root`; the work cache is MERGELAB_STORE, else .mergelab."""
     data = root / "data"
+    work = Path(os.environ.get("MERGELAB_STORE", root / ".mergelab"))
     return Places(
         parents=data / "parents",
         candidates=data / "candidates",
         gates=data / "gates.json",
         forms=root / "conf/suite/lm_eval",
-        store=Path(os.environ.get("MERGELAB_STORE", root / ".mergelab")) / "evidence",
+        store=work / "evidence",
         cases=data / "cases",
         evidence=data / "evidence",
+        record=work / "runs/eval.json",
     )
 
 
@@ -30,8 +35,14 @@ def main() -> int:
     def work() -> None:
         root = Path()
         request = load_request(root / "params.yaml")
+        section = request.isolation
+        workers = Workers(
+            Isolation(section.level, section.minimum),
+            Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
+            request.executor.workers,
+        )
         with narrate("subject") as report:
-            run(request.suite, request.parents, places(root), request.executor.workers, report)
+            run(request.suite, request.parents, places(root), workers, report)
 
     return enter("eval", work)
 

@@ -4,33 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core.errors import BadCheckpoint, LabError
+from stages.core.errors import LabError
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.evidence import Subject
 from stages.core.records.files import sha256_bytes
-from stages.core.scoring.model import architecture_of
+from stages.core.scoring.identity import architecture_of
 
 UNIFORM, WEIGHTED = "ensemble-uniform", "ensemble-weighted"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder with a manifest, and the digest that the request's records know it by."""
+    """A folder with a manifest, and the digest that the request's records know it by.
+
+    Whoever reads its weights, a worker, hashes every byte first (records/manifest.py, `verified`).
+    """
 
     id: str
     folder: Path
     digest: str
-
-    def verified(self) -> Path:
-        """The folder, every byte hashed again. Raises BadCheckpoint if it is not what `digest` names."""
-        manifest = manifests.load(self.folder)
-        if manifest.digest != self.digest:
-            raise BadCheckpoint(
-                "manifest-digest", f"{self.folder}: expected artifact {self.digest}, got {manifest.digest}"
-            )
-        manifests.check(self.folder, manifest)
-        return self.folder
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,23 @@
 """The eval stage: every subject answers the same fresh cases, and no (subject, split) is scored twice."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.conf import Parents, Suite
+from stages.core.errors import WorkerFailed
 from stages.core.progress import Report
-from stages.core.records.canonical import Json, read_json, write_json
+from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence
-from stages.core.records.files import publish
-from stages.core.scoring.cases import cases_digest, read_cases
-from stages.core.scoring.ensemble import fit_weights
-from stages.core.scoring.harness import BATCH_SIZE, SCORER, Scorer
-from stages.core.weights.reader import Checkpoint
+from stages.core.records.files import drafted, sha256_bytes
+from stages.core.scoring.cases import cases_digest
+from stages.core.scoring.identity import SCORER
+from stages.core.scoring.work import fit
 from stages.eval import baselines, hidden, suites
 from stages.eval.answers import Answers, Split, score_all
 from stages.eval.baselines import Artifact, Entrant
-from stages.eval.store import EvidenceStore
+from stages.eval.store import EvidenceStore, evidence_key, weights_of
+from stages.eval.workers import Workers
 
 INDEX = "index.json"
 SCHEMA = "mergelab/evidence-index/1"
@@ -25,7 +25,9 @@ SCHEMA = "mergelab/evidence-index/1"
 
 @dataclass(frozen=True)
 class Places:
-    """Where the stage reads and writes. forms: lm-eval task files; store: the work cache of evidence."""
+    """Where the stage reads and writes. forms: lm-eval task files; store: the work cache of evidence; record:
+    what is known of this run alone: isolation, times, memory.
+    """
 
     parents: Path
     candidates: Path
@@ -34,52 +36,51 @@ class Places:
     store: Path
     cases: Path
     evidence: Path
+    record: Path
 
 
-def run(suite: Suite, parents: Parents, places: Places, workers: int, report: Report) -> None:
+def run(suite: Suite, parents: Parents, places: Places, workers: Workers, report: Report) -> None:
     """Write `places.cases` and `places.evidence`: one file per subject and index.json.
 
     The base, the parents and their ensembles answer even when the merge was refused; a family that shares no
     tokenizer or architecture gives an index without subjects, with the reason.
-    Raises BadCheckpoint when anything scored is not what its manifest says.
+    Raises BadCheckpoint when anything scored is not what its manifest says; NotIsolated, WorkerFailed.
     """
-    index = read_json(places.candidates / INDEX)
+    found = read_json(places.candidates / INDEX)
     family = [baselines.parent(places.parents, name) for name in (parents.base, *parents.merge)]
     digest = suites.suite_digest(suite, places.forms, SCORER)
-    frozen = hidden.frozen_digest([entry["artifact"] for entry in index["candidates"]])
+    frozen = hidden.frozen_digest([entry["artifact"] for entry in found["candidates"]])
     seed = hidden.hidden_seed(frozen, digest)
     splits = _write_cases(suite, seed, places)
     refused = baselines.incompatible(family)
     entrants: list[Entrant] = []
     results: dict[str, Answers] = {}
     if refused is None:
-        entrants = _entrants(family, splits, places, index)
-        results = score_all(entrants, splits, EvidenceStore(places.store), workers, report)
-    draft = places.evidence.with_name(f".{places.evidence.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    for entrant in entrants:
-        evidence = Evidence(entrant.subject, digest, SCORER, results[entrant.subject.id])
-        write_json(draft / f"{entrant.subject.id}.json", evidence.to_json())
-    write_json(
-        draft / INDEX,
-        {
-            "schema": SCHEMA,
-            "suite": {"name": suite.name, "version": suite.version, "digest": digest},
-            "tasks": suites.describe(suite),
-            "hidden": {"seed": seed, "frozen": frozen},
-            "refused": refused,
-            "ensembles": _mixtures(entrants),
-            "subjects": [entrant.subject.id for entrant in entrants],
-        },
-    )
-    publish(draft, places.evidence)
+        store = EvidenceStore(places.store)
+        search = next(split for split in splits if split.name == "search")
+        weights = fitted_weights(family[1:], search, store, workers)
+        entrants = _entrants(family, weights, places, found)
+        results = score_all(entrants, splits, store, workers, report)
+        write_json(places.record, workers.record())
+    index = {
+        "schema": SCHEMA,
+        "suite": {"name": suite.name, "version": suite.version, "digest": digest},
+        "tasks": suites.describe(suite),
+        "hidden": {"seed": seed, "frozen": frozen},
+        "refused": refused,
+        "ensembles": _mixtures(entrants),
+        "subjects": [entrant.subject.id for entrant in entrants],
+    }
+    with drafted(places.evidence) as draft:
+        for entrant in entrants:
+            evidence = Evidence(entrant.subject, digest, SCORER, results[entrant.subject.id])
+            write_json(draft / f"{entrant.subject.id}.json", evidence.to_json())
+        write_json(draft / INDEX, index)
 
 
 def _write_cases(suite: Suite, seed: int, places: Places) -> list[Split]:
-    draft = places.cases.with_name(f".{places.cases.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    suites.write_suite(suite, seed, draft)
-    publish(draft, places.cases)
+    with drafted(places.cases) as draft:
+        suites.write_suite(suite, seed, draft)
     tasks = suites.plan(suite)
     form_of = {name: task.form for name, task in tasks.items()}
     return [
@@ -96,12 +97,11 @@ def _write_cases(suite: Suite, seed: int, places: Places) -> list[Split]:
 
 
 def _entrants(
-    family: Sequence[Artifact], splits: Sequence[Split], places: Places, index: Json
+    family: Sequence[Artifact], weights: Sequence[float], places: Places, index: Json
 ) -> list[Entrant]:
     """Everyone to be evaluated, in the order of the index: base, parents, ensembles, candidates."""
     base, *parents = family
     uniform = [1 / len(parents)] * len(parents)
-    weights = fitted_weights(parents, next(split.folder for split in splits if split.name == "search"))
     names = " + ".join(parent.id for parent in parents)
     shares = " + ".join(f"{weight:g} {parent.id}" for weight, parent in zip(weights, parents, strict=True))
     return [
@@ -113,17 +113,26 @@ def _entrants(
     ]
 
 
-def fitted_weights(parents: Sequence[Artifact], search: Path) -> tuple[float, ...]:
-    """Ensemble weights of the parents, fitted on the cases in the folder `search` and nothing else."""
-    scorer = Scorer(parents[0].folder)
-    pairs = [
-        (item.prompt, item.answer) for path in sorted(search.glob("*.jsonl")) for item in read_cases(path)
-    ]
-    likelihoods = []
-    for parent in parents:
-        [model] = scorer.load([Checkpoint(parent.verified())])
-        likelihoods.append(model.answer_loglikelihoods(pairs, batch_size=BATCH_SIZE))
-    return fit_weights(likelihoods)
+def fitted_weights(
+    parents: Sequence[Artifact], search: Split, store: EvidenceStore, workers: Workers
+) -> tuple[float, ...]:
+    """Weights of an ensemble of the parents, fitted on `search` by a worker that can read no other cases."""
+    mixture = sha256_bytes(dumps(["fit", [parent.digest for parent in parents]]))
+    key = evidence_key(mixture, search.cases, SCORER, workers.level)
+    known = store.weights(key, len(parents))
+    if known is not None:
+        return known
+    members = [(parent.folder, parent.digest) for parent in parents]
+    found = workers.run(
+        fit.request(members, search.folder),
+        readable=[search.folder, *(folder for folder, _ in members)],
+        subjects=len(parents),
+    )
+    weights = weights_of(found.get("weights") if isinstance(found, dict) else None, len(parents))
+    if weights is None:
+        raise WorkerFailed(f"the fit worker gave no {len(parents)} weights of sum 1. Run it again.")
+    store.put_weights(key, weights)
+    return weights
 
 
 def _mixtures(entrants: Sequence[Entrant]) -> Json:

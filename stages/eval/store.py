@@ -1,28 +1,46 @@
 """The work cache of evidence: answers by what was asked of whom, so that nothing is ever scored twice.
 
 The key names everything that can move an answer: the artifact, the cases with their lm-eval task files, the
-scorer's version and those of the libraries under it. No file is trusted to be whole: one that does not parse
+scorer's version and those of the libraries under it; and the level of isolation, so that no evidence of a
+degraded run is taken for that of a locked one. No file is trusted to be whole: one that does not parse
 or fit is scored again. All of it may be deleted at any time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from stages.core.errors import LabError
-from stages.core.records.canonical import Json, dumps, write_json
+from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence, Subject, TaskEvidence, load
 from stages.core.records.files import sha256_bytes
 
+SUM_TOLERANCE = 1e-9  # of a mixture's weights: as ProbabilityMean takes them
 LIBRARIES = ("torch", "transformers", "tokenizers", "lm_eval")
 
 
-def evidence_key(artifact: str, cases: str, scorer: int) -> str:
+def evidence_key(artifact: str, cases: str, scorer: int, level: str) -> str:
     """SHA-256 key of one subject's answers to one split. artifact, cases: their digests."""
     libraries = {name: version(name) for name in LIBRARIES}
     return sha256_bytes(
-        dumps({"artifact": artifact, "cases": cases, "scorer": scorer, "libraries": libraries})
+        dumps(
+            {
+                "artifact": artifact,
+                "cases": cases,
+                "scorer": scorer,
+                "libraries": libraries,
+                "isolation": level,
+            }
+        )
     )
+
+
+def weights_of(found: Json, members: int) -> tuple[float, ...] | None:
+    """`found`, if it is a list of so many numbers of at least 0 and of sum 1; else None."""
+    if not isinstance(found, list) or len(found) != members:
+        return None
+    sound = all(type(one) is float and one >= 0 for one in found) and abs(sum(found) - 1) <= SUM_TOLERANCE
+    return tuple(found) if sound else None
 
 
 class EvidenceStore:
@@ -42,6 +60,19 @@ class EvidenceStore:
             return None
         found = {task: len(evidence.correct) for task, evidence in answers.items()}
         return {task: answers[task] for task in sizes} if found == dict(sizes) else None
+
+    def weights(self, key: str, members: int) -> tuple[float, ...] | None:
+        """The weights of a mixture of so many members that were kept under `key`; None if there are none."""
+        path = self.folder / f"{key}.json"
+        try:
+            found = read_json(path)["weights"] if path.is_file() else None
+        except (LabError, KeyError, TypeError):
+            return None
+        return weights_of(found, members)
+
+    def put_weights(self, key: str, weights: Sequence[float]) -> None:
+        """Keep the weights of a mixture under `key`."""
+        write_json(self.folder / f"{key}.json", {"weights": list(weights)})
 
     def put(self, key: str, artifact: str, scorer: int, answers: Mapping[str, TaskEvidence]) -> None:
         """Keep the answers under `key`."""

@@ -28,6 +28,7 @@ from stages.core.weights.kernels import ready
 from stages.core.weights.plan import Plan
 from stages.merge import configuration, indexing
 from stages.merge.memory import Memory
+from stages.merge.quota import Quota
 
 BUILT = "built.json"
 CARRIED = (  # what a merge takes over from its base, or from its first parent if it has none
@@ -73,6 +74,7 @@ class Workshop:
     memory: Memory = Memory()  # noqa: RUF009 -- frozen, and remembers nothing
     threads: int = 1  # of each worker; no part of any identity, as the next
     memory_bytes: int = plans.MEMORY_BYTES  # of a merge beside its interpreter
+    quota: Quota | None = None  # of the lab as a whole; no part of any identity either
 
     def find(self, digest: str) -> Parent:
         """The parent of that digest. Raises LabError when it has not been acquired."""

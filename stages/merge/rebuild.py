@@ -11,6 +11,7 @@ from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import publish
+from stages.core.weights import plan as plans
 from stages.core.weights.reader import compare
 from stages.merge import model_card
 from stages.merge.build import BUILT, Workshop, build
@@ -62,6 +63,9 @@ def verify(candidates: Path, identifier: str, workshop: Workshop) -> Verificatio
 def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verification:
     """Rebuild a candidate and, if every byte is as recorded, put its weights back beside its lineage."""
     recorded = lineages.load(candidates / identifier / lineages.NAME)
+    if workshop.quota is not None:
+        folders = {digest: parent.folder for digest, parent in workshop.sources(recorded.recipe).items()}
+        workshop.quota.make_room(plans.plan(recorded.recipe, folders).bytes_written, keep=(identifier,))
     with tempfile.TemporaryDirectory(prefix=".rebuild-", dir=candidates.parent) as scratch:
         draft, whole = Path(scratch, "draft"), Path(scratch, "whole")
         draft.mkdir()

@@ -1,8 +1,6 @@
 """The merge stage: proposals to candidates, each made once, in the order proposed."""
 
-import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,10 @@ from stages.core.progress import Report
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import publish, sha256_file, write_text
+from stages.core.records.files import drafted, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
-from stages.core.sandbox import launch, levels
+from stages.core.sandbox import crew, levels
 from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import model_card
@@ -47,19 +45,9 @@ def run(
     A refused eligibility gives an index without candidates. Raises the first error of a worker, after which
     finished candidates stay in the store.
     """
-    draft = output.with_name(f".{output.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     made: list[Made] = []
     if verdict["passed"]:
         made = make_all(proposals(request, workshop), workshop, store, request.executor.workers, report)
-    for one in made:
-        if one.folder:
-            folder = draft / one.recipe.id
-            lineage = _lineage(one, one.folder, request, workshop)
-            place(one.folder, folder)
-            write_json(folder / lineages.NAME, lineage.to_json())
-            write_text(folder / model_card.NAME, model_card.model_card(lineage))
     refusals = [finding["message"] for finding in verdict["findings"] if not finding["passed"]]
     index = {
         "schema": SCHEMA,
@@ -67,8 +55,15 @@ def run(
         "candidates": [_entry(one) for one in made if one.folder],
         "unmergeable": [_entry(one) for one in made if not one.folder],
     }
-    write_json(draft / INDEX, index)
-    publish(draft, output)
+    with drafted(output) as draft:
+        for one in made:
+            if one.folder:
+                folder = draft / one.recipe.id
+                lineage = _lineage(one, one.folder, request, workshop)
+                place(one.folder, folder)
+                write_json(folder / lineages.NAME, lineage.to_json())
+                write_text(folder / model_card.NAME, model_card.model_card(lineage))
+        write_json(draft / INDEX, index)
 
 
 def spaces(request: Request) -> list[Space]:
@@ -96,6 +91,7 @@ def make_all(
 ) -> list[Made]:
     """Make every recipe that the store lacks, `workers` at once; the result keeps the order of `wanted`."""
     level = levels.choose(workshop.isolation)
+    make_room(wanted, workshop, store)
     prepare(_first_of_each_method(wanted, workshop))
     done: dict[int, Made] = {}
 
@@ -110,21 +106,32 @@ def make_all(
             return Made(recipe, proposal, None, str(refusal))
         return Made(recipe, proposal, folder, None)
 
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting: dict[Future[Made], int] = {pool.submit(make, *one): n for n, one in enumerate(wanted)}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                done[waiting.pop(future)] = future.result()
-            report(len(done), sum(one.folder is None for one in done.values()), len(wanted))
-    except BaseException:
-        # an error or Ctrl-C: nothing new is begun, and what the other workers have in hand is thrown away
-        pool.shutdown(wait=False, cancel_futures=True)
-        launch.stop_all()
-        raise
-    finally:
-        pool.shutdown()
+    def note(place: int, made: Made) -> None:
+        done[place] = made
+        report(len(done), sum(one.folder is None for one in done.values()), len(wanted))
+
+    crew.each(wanted, lambda one: make(*one), workers, note)
     return [done[n] for n in sorted(done)]
+
+
+def make_room(wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop, store: Store) -> None:
+    """Evict what must give way to the recipes that the store lacks. Raises LabError if they cannot fit."""
+    if workshop.quota is None:
+        return
+    recipes = {recipe.id: recipe for recipe, _ in wanted}
+    needed = sum(
+        _bytes(recipe, workshop) for name, recipe in recipes.items() if not (store.folder / name).is_dir()
+    )
+    workshop.quota.make_room(needed, keep=recipes)
+
+
+def _bytes(recipe: Recipe, workshop: Workshop) -> int:
+    """What a merge writes; 0 where there is nothing to write because it is refused."""
+    folders = {digest: parent.folder for digest, parent in workshop.sources(recipe).items()}
+    try:
+        return plan(recipe, folders).bytes_written
+    except Unmergeable:
+        return 0
 
 
 def _first_of_each_method(wanted: Sequence[tuple[Recipe, Proposal]], workshop: Workshop) -> Iterator[Plan]:

@@ -16,6 +16,7 @@ from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import link_or_copy, publish
 from stages.core.records.recipe import Recipe
 from stages.merge.build import BUILT
+from stages.merge.quota import touch
 
 DRAFT = ".draft-"
 
@@ -42,6 +43,7 @@ class Store:
             same = all(built[key] == value for key, value in expected.items())
             if same and built["isolation"]["level"] == isolation:
                 manifests.check(folder, manifests.load(folder))
+                touch(folder)
                 return folder
         except (LabError, KeyError):
             pass  # half-written by an older version, or altered: it is only a cache

@@ -1,11 +1,13 @@
 """The walls of the house: who may import what, kept from the first commit."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
-from tests.architecture.tree import ROOT, imports, modules
+from stages.core.sandbox import jobs
+from tests.architecture.tree import ROOT, closure, imports, modules
 
 STAGES = ("parents", "eligibility", "merge", "gate", "eval", "pareto")
 ROOMS_BELOW = {
@@ -32,6 +34,8 @@ TORCH_FREE = (
     "stages.compose",
     "stages.conf",
     "stages.eligibility.__main__",
+    "stages.eval.__main__",
+    "stages.gate.__main__",
     "stages.pareto.__main__",
     "stages.core.weights.registry",
     "stages.core.weights.plan",
@@ -89,6 +93,18 @@ def test_only_parents_may_reach_a_network() -> None:
 
 def test_only_the_sandbox_starts_processes() -> None:
     assert not importers(PROCESSES, allowed=("stages.core.sandbox",))
+
+
+@pytest.mark.parametrize("kind", jobs.ELSEWHERE)
+def test_a_job_of_another_room_is_where_the_worker_looks_for_it(kind: str) -> None:
+    module = importlib.import_module(jobs.ELSEWHERE[kind])
+    assert kind == module.KIND
+    assert module.__name__.startswith(("stages.core.scoring", "stages.core.weights"))
+    assert jobs.find(kind) is module.run
+
+
+def test_starting_merges_depends_on_nothing_that_scores() -> None:
+    assert not [name for name in closure("stages.merge.__main__") if name.startswith("stages.core.scoring")]
 
 
 def test_core_knows_neither_dvc_nor_hydra() -> None:

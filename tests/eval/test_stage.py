@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,14 +7,24 @@ import pytest
 from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import evidence
 from stages.core.records.canonical import read_json, write_json
+from stages.core.sandbox import launch
+from stages.core.sandbox.levels import Isolation
 from stages.core.scoring.harness import Harness
-from stages.eval import stage
-from stages.eval.answers import Split
+from stages.core.scoring.work import fit
+from stages.eval import answers, stage
 from stages.eval.baselines import parent
+from stages.eval.workers import Workers
 from tests.core.scoring.tiny import CHARACTERS, seal, tiny, write_tokenizer
 from tests.eval.toy import PARENTS, SUITE, TASKS, add_candidate, elsewhere, evaluate, outputs, toy
+from tests.inside import this_process
 
 SUBJECTS = ["base", "a", "b", "ensemble-uniform", "ensemble-weighted", "c00000000000"]
+
+
+@pytest.fixture(autouse=True)
+def in_this_process() -> Iterator[None]:
+    with this_process():
+        yield
 
 
 @pytest.fixture
@@ -168,20 +179,69 @@ def test_ensemble_weights_are_fitted_on_the_search_split_and_nothing_else(
 ) -> None:
     evaluate(places)
     opened: list[Path] = []
-    real = stage.read_cases
-    monkeypatch.setattr(stage, "read_cases", lambda path: opened.append(path) or real(path))
+    real = fit.read_cases
+    monkeypatch.setattr(fit, "read_cases", lambda path: opened.append(path) or real(path))
     family = [parent(places.parents, name) for name in PARENTS.merge]
-    weights = stage.fitted_weights(family, places.cases / "search")
-    assert sorted(opened) == sorted((places.cases / "search").iterdir())
+    job = fit.request([(member.folder, member.digest) for member in family], places.cases / "search")
+    weights = fit.run(job, lambda done, total: None)["weights"]
+    assert sorted(opened) == sorted(path.resolve() for path in (places.cases / "search").iterdir())
+    assert weights == list(
+        read_json(places.evidence / "index.json")["ensembles"]["ensemble-weighted"].values()
+    )
     shutil.rmtree(places.cases / "hidden")
     shutil.rmtree(places.cases / "selection")
-    assert stage.fitted_weights(family, places.cases / "search") == weights
+    assert fit.run(job, lambda done, total: None)["weights"] == weights
 
 
-def test_a_split_renders_its_requests_once(places: stage.Places) -> None:
+def test_a_worker_renders_the_requests_of_a_split_once_for_all_its_subjects(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    real = Harness.__init__
+
+    def render(self: Harness, cases: Path, *rest: object) -> None:
+        rendered.append(cases.name)
+        real(self, cases, *rest)
+
+    monkeypatch.setattr(Harness, "__init__", render)
     evaluate(places)
-    form_of = dict.fromkeys(TASKS, "exact_answer")
-    split = Split(
-        "search", "", dict.fromkeys(TASKS, SUITE.items.search), places.cases / "search", places.forms, form_of
-    )
-    assert split.harness is split.harness
+    assert sorted(rendered) == ["hidden", "search", "selection"]
+
+
+def test_subjects_are_dealt_to_as_few_workers_as_their_number_allows(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "PER_WORKER", 4)
+    dealt: list[int] = []
+    real = answers._ask
+    monkeypatch.setattr(answers, "_ask", lambda unit, *rest: dealt.append(len(unit)) or real(unit, *rest))
+    evaluate(places)
+    assert dealt == [3, 3], "six subjects, at most four to a worker"
+
+
+def test_weights_that_were_fitted_once_are_not_fitted_again_unless_their_file_is_spoilt(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(places)
+    first = outputs(places)
+    asked: list[str] = []
+    real = launch.run
+    monkeypatch.setattr(launch, "run", lambda job, **rest: asked.append(job["kind"]) or real(job, **rest))
+    evaluate(places)
+    assert asked == []
+    [kept] = [path for path in places.store.iterdir() if "weights" in read_json(path)]
+    kept.write_text('{"weights": [0.75, 0.5]}')
+    evaluate(places)
+    assert asked == ["fit"]
+    assert outputs(places) == first
+
+
+def test_evidence_of_another_level_of_isolation_is_no_evidence_here(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int, int]] = []
+    for level in ("L0", "L2"):
+        workers = Workers(Isolation(level, "L0"))
+        stage.run(SUITE, PARENTS, places, workers, lambda *counts: told.append(counts))
+    assert told.count((6, 0, 6)) == 2
+    assert told.count((1, 0, 6)) == 2, "everybody was asked again"

@@ -10,6 +10,7 @@ from stages.conf import Parents, Suite
 from stages.core.records.canonical import read_json, write_json
 from stages.core.scoring.skills import SKILLS
 from stages.eval.stage import Places, run
+from stages.eval.workers import Workers
 from tests.core.scoring.tiny import change, seal, tiny
 
 FORMS = Path("conf/suite/lm_eval")
@@ -39,6 +40,7 @@ def toy(root: Path) -> Places:
         store=root / "store/evidence",
         cases=data / "cases",
         evidence=data / "evidence",
+        record=root / "store/runs/eval.json",
     )
     for seed, name in enumerate(NAMES):
         tiny(places.parents / name, seed)
@@ -65,7 +67,7 @@ def add_candidate(places: Places, name: str, factor: float, *, passed: bool = Tr
 def evaluate(places: Places, workers: int = 1) -> list[tuple[int, int, int]]:
     """Run the stage; what it told of its progress."""
     told: list[tuple[int, int, int]] = []
-    run(SUITE, PARENTS, places, workers, lambda *counts: told.append(counts))
+    run(SUITE, PARENTS, places, Workers(at_once=workers), lambda *counts: told.append(counts))
     return told
 
 
@@ -82,5 +84,9 @@ def outputs(places: Places) -> dict[str, bytes]:
 def elsewhere(places: Places, root: Path) -> Places:
     """The same inputs with an empty store and other outputs."""
     return dataclasses.replace(
-        places, store=root / "store/evidence", cases=root / "data/cases", evidence=root / "data/evidence"
+        places,
+        store=root / "store/evidence",
+        cases=root / "data/cases",
+        evidence=root / "data/evidence",
+        record=root / "store/runs/eval.json",
     )

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from stages.core.records.policy import GatePolicy
 from stages.core.scoring.skills import SKILLS
 from stages.gate.stage import Places, run, smoke_pairs
 from tests.core.scoring.tiny import change, seal, tiny
+from tests.inside import this_process
 
 POLICY = GatePolicy(norm_ratio=2, outlier_ratio=4, perplexity_ratio=1.5, smoke_items=2)
 SKILL = SKILLS[2]
@@ -34,10 +36,20 @@ PARENTS = Parents.model_validate(
 )
 
 
+@pytest.fixture(autouse=True)
+def in_this_process() -> Iterator[None]:
+    with this_process():
+        yield
+
+
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
+    return laid_out(tmp_path)
+
+
+def laid_out(tmp_path: Path) -> Places:
     """A base, two parents, a sound candidate and one with a blown norm."""
-    found = Places(tmp_path / "parents", tmp_path / "candidates", tmp_path / "gates.json")
+    found = Places(*(tmp_path / name for name in ("parents", "candidates", "gates.json", "run.json")))
     for seed, name in enumerate(("base", "a", "b")):
         tiny(found.parents / name, seed)
     entries = []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from stages.conf import Request
@@ -95,6 +96,21 @@ def request_for(parents: Path) -> Request:
 
 
 @pytest.fixture
+def inputs(request_for: Request, parents: Path, tmp_path: Path) -> Path:
+    """The folder in which `python -m stages.merge` can run: params.yaml, constraints.txt and data/."""
+    folder = tmp_path / "inputs"
+    (folder / "data").mkdir(parents=True)
+    parents.rename(folder / "data/parents")
+    wanted = request_for.model_copy(
+        update={"budget": request_for.budget.model_copy(update={"candidates": 2})}
+    )
+    (folder / "params.yaml").write_text(yaml.safe_dump(wanted.model_dump(mode="json")))
+    (folder / "constraints.txt").write_text("none\n")
+    write_json(folder / "data/eligibility.json", {"passed": True, "findings": []})
+    return folder
+
+
+@pytest.fixture
 def where(tmp_path: Path) -> Folders:
     """org/base, org/writer, org/coder and org/poet: four layers and three tokens with a row each."""
     found = {}
@@ -109,8 +125,6 @@ def where(tmp_path: Path) -> Folders:
 
 
 def _policy() -> object:
-    import yaml
-
     from tests.architecture.tree import ROOT
 
     return yaml.safe_load((ROOT / "conf/policy/default.yaml").read_text())

@@ -65,10 +65,7 @@ class Evidence:
             "subject": vars(self.subject),
             "suite_digest": self.suite_digest,
             "scorer": self.scorer,
-            "results": {
-                split: {task: _task_json(answers) for task, answers in tasks.items()}
-                for split, tasks in self.results.items()
-            },
+            "results": {split: answers_json(tasks) for split, tasks in self.results.items()},
         }
 
 
@@ -77,27 +74,33 @@ def load(path: Path) -> Evidence:
     tree = read_json(path)
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         raise LabError(f"{path}: expected schema {SCHEMA!r}. Run `dvc repro eval`.")
-    results = {
-        split: {task: _task(path, task, answers) for task, answers in tasks.items()}
-        for split, tasks in tree["results"].items()
-    }
+    results = {split: answers_of(tasks, str(path)) for split, tasks in tree["results"].items()}
     return Evidence(Subject(**tree["subject"]), tree["suite_digest"], tree["scorer"], results)
 
 
-def _task_json(answers: TaskEvidence) -> Json:
+def answers_json(tasks: Mapping[str, TaskEvidence]) -> Json:
+    """Task → its tree: answers as a string of 0 and 1, likelihoods to 1e-4 nats, lengths in tokens."""
     return {
-        "correct": "".join("01"[bit] for bit in answers.correct),
-        "loglikelihood": [round(value, LOGLIKELIHOOD_DIGITS) for value in answers.loglikelihood],
-        "answer_tokens": list(answers.answer_tokens),
+        task: {
+            "correct": "".join("01"[bit] for bit in answers.correct),
+            "loglikelihood": [round(value, LOGLIKELIHOOD_DIGITS) for value in answers.loglikelihood],
+            "answer_tokens": list(answers.answer_tokens),
+        }
+        for task, answers in tasks.items()
     }
 
 
-def _task(path: Path, task: str, tree: Json) -> TaskEvidence:
+def answers_of(tree: Json, where: str) -> dict[str, TaskEvidence]:
+    """The answers of a tree of `answers_json`. Raises LabError naming `where` if lists differ in length."""
+    return {task: _task(where, task, answers) for task, answers in tree.items()}
+
+
+def _task(where: str, task: str, tree: Json) -> TaskEvidence:
     answers = TaskEvidence(
         tuple(bit == "1" for bit in tree["correct"]),
         tuple(tree["loglikelihood"]),
         tuple(tree["answer_tokens"]),
     )
     if not len(answers.correct) == len(answers.loglikelihood) == len(answers.answer_tokens):
-        raise LabError(f"{path}: the lists of task {task!r} differ in length. Run `dvc repro eval`.")
+        raise LabError(f"{where}: the lists of task {task!r} differ in length. Run `dvc repro eval`.")
     return answers

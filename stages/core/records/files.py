@@ -4,7 +4,11 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+PART = ".part"
 
 
 def cache_folder() -> Path:
@@ -26,7 +30,7 @@ def sha256_file(path: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text under a temporary name, sync it, and rename it over `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PART}")
     try:
         with draft.open("w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
@@ -37,6 +41,15 @@ def write_text(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def sweep_parts(folder: Path) -> None:
+    """Remove what killed writers left under `folder`: temporary names of write_text whose process is gone."""
+    for part in folder.rglob(f".*{PART}"):
+        owner = part.name.split(".")[-3]
+        gone = owner.isdigit() and Path("/proc/self").exists() and not Path("/proc", owner).exists()
+        if gone and part.is_file():
+            part.unlink(missing_ok=True)
+
+
 def publish(draft: Path, final: Path) -> None:
     """Rename the finished directory `draft` to `final`, syncing both; an existing `final` gives way."""
     _sync(draft)
@@ -45,6 +58,20 @@ def publish(draft: Path, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     draft.rename(final)
     _sync(final.parent)
+
+
+@contextmanager
+def drafted(final: Path) -> Iterator[Path]:
+    """An empty folder beside `final`, which takes its place in the end, or is removed after an error."""
+    draft = final.with_name(f".{final.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        publish(draft, final)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def link_or_copy(source: Path, target: Path) -> None:

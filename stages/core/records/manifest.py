@@ -70,6 +70,17 @@ def load(directory: Path) -> Manifest:
     return manifest
 
 
+def verified(directory: Path, digest: str) -> Path:
+    """`directory`, every byte hashed again. Raises BadCheckpoint if it is not the artifact `digest` names."""
+    manifest = load(directory)
+    if manifest.digest != digest:
+        raise BadCheckpoint(
+            "manifest-digest", f"{directory}: expected artifact {digest}, got {manifest.digest}"
+        )
+    check(directory, manifest)
+    return directory
+
+
 def check(directory: Path, manifest: Manifest) -> None:
     """Hash the files again. Raises BadCheckpoint naming the first that is missing, extra or altered."""
     found = describe(directory)

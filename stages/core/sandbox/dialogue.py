@@ -29,9 +29,14 @@ class Dialogue:
     """The parent's record of one worker's lines; `hear` them as they come, then ask for the `result`."""
 
     def __init__(
-        self, kind: str, level: str, limits: Limits, on_progress: Callable[[int, int], None] | None
+        self,
+        kind: str,
+        level: str,
+        limits: Limits,
+        on_progress: Callable[[int, int], None] | None,
+        on_part: Callable[[Json], None] | None = None,
     ) -> None:
-        self._kind, self._level, self._on_progress = kind, level, on_progress
+        self._kind, self._level, self._on_progress, self._on_part = kind, level, on_progress, on_part
         self.limits = limits
         self._line = bytearray()
         self._heard = 0
@@ -70,6 +75,8 @@ class Dialogue:
             self.proof, self.proved_at = message["isolation"], time.monotonic()
         elif "progress" in message:
             self._pass_on(message["progress"])
+        elif "part" in message:
+            self._take_part(message["part"])
         else:
             self._last = message
 
@@ -78,6 +85,12 @@ class Dialogue:
         numbers = isinstance(progress, list) and [type(number) for number in progress] == [int, int]
         if numbers and self._on_progress is not None:
             self._on_progress(*progress)
+
+    def _take_part(self, part: Json) -> None:
+        """Hand on a part of the result, once the worker has proved its isolation."""
+        if self.proof is None or self._on_part is None:
+            raise WorkerFailed(f"the {self._kind} worker gave a part of a result that nobody may take")
+        self._on_part(part)
 
     def result(self, status: int) -> Json:
         """The last message, which holds "result"; `status`: the return code, minus n for signal n.

@@ -1,17 +1,33 @@
-"""The kinds of job a worker knows. Each is a function (job, progress) → JSON, run once, after the lock.
+"""The kinds of job a worker knows. Each is a function (job, tell) → JSON, run once, after the lock.
 
 A new kind is a function here and a line in `JOBS`; it imports what it needs inside, since nothing that starts
-a thread may be imported before the lock. `progress(done, total)` reaches the caller's on_progress.
+a thread may be imported before the lock. `tell(done, total)` reaches the caller's on_progress, and
+`tell.part(value)` its on_part. A kind of another room is a module there with KIND and `run`, and a line in
+`ELSEWHERE`: named, not imported, so that a stage which starts merges does not depend on how they are scored.
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+from stages.core.errors import LabError
 
 Json: TypeAlias = Any  # as core.records.canonical.Json, whose module a worker has no reason to import
 Progress: TypeAlias = Callable[[int, int], None]
-Job: TypeAlias = Callable[[Json, Progress], Json]
 
+
+class Tell(Protocol):
+    """What a job says before its result."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Progress."""
+
+    def part(self, value: Json) -> None:
+        """A part of the result, whole in itself."""
+
+
+Job: TypeAlias = Callable[[Json, Tell], Json]
 
 NOWHERE = "/nonexistent"
 
@@ -93,3 +109,18 @@ def _have_no_temporary_folder() -> None:
 
 
 JOBS: Mapping[str, Job] = {"merge": merge, "index": index, "probe": probe}
+ELSEWHERE: Mapping[str, str] = {  # kind → module
+    "judge": "stages.core.scoring.work.judge",
+    "fit": "stages.core.scoring.work.fit",
+    "evaluate": "stages.core.scoring.work.evaluate",
+}
+
+
+def find(kind: str) -> Job:
+    """The job of that kind; its module is imported now. Raises LabError for an unknown kind."""
+    if kind in JOBS:
+        return JOBS[kind]
+    if kind not in ELSEWHERE:
+        raise LabError(f"no job of kind {kind!r} (there are: {', '.join([*JOBS, *ELSEWHERE])})")
+    job: Job = import_module(ELSEWHERE[kind]).run
+    return job

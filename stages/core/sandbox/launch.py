@@ -10,6 +10,7 @@ say, the end of the whole process group on every way out, the worker's end when 
 Not covered: the truth of a result. A worker that read hostile weights may lie: check digests afterwards.
 """
 
+import fcntl
 import os
 import selectors
 import shutil
@@ -34,6 +35,8 @@ from stages.core.sandbox.limits import Limits
 
 READ_BYTES = 1 << 16
 POLL_SECONDS = 0.002  # between looks at a process that has closed its pipes
+SCRATCH = "mergelab-scratch-"
+SETTLED_SECONDS = 60.0  # before a folder that nobody holds is taken for left behind, not for just made
 END_SECONDS = 5.0  # for a process to end after it has closed its pipes
 
 _alive: set[int] = set()  # process groups of running workers, for stop_all
@@ -68,13 +71,15 @@ def run(
     limits: Limits = Limits(),  # noqa: B008 -- frozen
     threads: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
+    on_part: Callable[[Json], None] | None = None,
 ) -> Outcome:
     """Do `job` (its "kind" names an entry of jobs.JOBS) in a worker of its own; callable from many threads.
 
     readable: files and folders it may read, beside Python itself. writable: existing files, which it may
     rewrite but not lengthen, and folders, in which it may do anything. scratch: add an empty folder,
     job["scratch"], removed afterwards. threads: for the arithmetic libraries. on_progress(done, total):
-    called from this thread, at most ten times a second.
+    called from this thread, at most ten times a second. on_part(part): called from this thread with each part
+    of the result that the job gives before its end; as little to be trusted as the result.
     Raises NotIsolated; WorkerFailed (crash, limit, nonsense); and whatever LabError the job itself raised.
     """
     missing = [str(path) for path in (*readable, *writable) if not path.exists()]
@@ -83,7 +88,7 @@ def run(
     with _scratch_folder(scratch) as private:
         places = _places(readable, writable, private)
         level = levels.choose(isolation, creates_files=bool(places.folders))
-        dialogue = Dialogue(str(job.get("kind")), level, limits, on_progress)
+        dialogue = Dialogue(str(job.get("kind")), level, limits, on_progress, on_part)
         request = {
             "job": {**job, "scratch": str(private)} if private else dict(job),
             "level": level,
@@ -248,8 +253,26 @@ def _scratch_folder(wanted: bool) -> Iterator[Path | None]:
     if not wanted:
         yield None
         return
-    folder = Path(tempfile.mkdtemp(prefix="mergelab-")).resolve()
+    _sweep_scratch(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH)).resolve()
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _sweep_scratch(parent: Path) -> None:
+    """Remove scratch folders that nobody holds, since their launcher was killed: they may hold cases."""
+    for folder in parent.glob(f"{SCRATCH}*"):
+        with suppress(OSError):  # another user's, a link, held by its launcher, or swept by somebody else
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                found = os.fstat(handle)
+                if found.st_uid == os.getuid() and time.time() - found.st_mtime > SETTLED_SECONDS:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)

@@ -141,7 +141,8 @@ def _no_bubblewrap() -> str:
         return f"bubblewrap: {problem}"
     if done.returncode == 0:
         return ""
-    return f"bubblewrap: {done.stderr.decode(errors='replace').strip().splitlines()[-1:] or done.returncode}"
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    return f"bubblewrap: {said[-1] if said else f'it ended with status {done.returncode}'}"
 
 
 def _name(problem: OSError) -> str:

@@ -1,6 +1,6 @@
 """What one worker may use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,3 +16,11 @@ class Limits:
     memory_bytes: int = 8 << 30
     file_bytes: int = 1 << 30
     open_files: int = 1024
+
+    def times(self, count: int) -> "Limits":
+        """The limits of a job that does the work of `count`, at least 1: more time, no more memory."""
+        return replace(
+            self,
+            wall_seconds=self.wall_seconds * max(count, 1),
+            cpu_seconds=self.cpu_seconds * max(count, 1),
+        )

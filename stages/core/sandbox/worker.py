@@ -1,7 +1,8 @@
 """The child's side: one fresh interpreter, one job, one result.
 
 It reads one request from standard input, locks itself, proves the lock, does the job, and writes JSON lines
-to what was its standard output: {"isolation"}, then {"progress"}…, then {"result"}, {"error"} or {"failure"}.
+to what was its standard output: {"isolation"}, then {"progress"} and {"part"}…, then {"result"}, {"error"} or
+{"failure"}.
 Whatever libraries print goes to standard error. Everything imported here is imported before the lock.
 """
 
@@ -39,7 +40,11 @@ class Reporter:
             while line:
                 line = line[os.write(self._descriptor, line) :]
 
-    def progress(self, done: int, total: int) -> None:
+    def part(self, value: Json) -> None:
+        """Pass on a part of the result: what is finished is not lost with the rest."""
+        self.send(part=value)
+
+    def __call__(self, done: int, total: int) -> None:
         """Pass on "done of total", unless the last one is too recent; the end always passes."""
         now = time.monotonic()
         if now >= self._next or done == total:
@@ -73,7 +78,7 @@ def _serve(request: Json, report: Reporter) -> int:
     peak_memory = _peak_memory_reader()
     report.send(isolation=isolate(request))
     job = request["job"]
-    result = jobs.JOBS[job["kind"]](job, report.progress)
+    result = jobs.find(job["kind"])(job, report)
     report.send(result=result, peak_rss_bytes=peak_memory(), cpu_seconds=time.process_time())
     return 0
 

@@ -28,10 +28,9 @@ from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import LOGLIKELIHOOD_DIGITS, TaskEvidence
 from stages.core.scoring.cases import read_cases
 from stages.core.scoring.ensemble import ProbabilityMean
+from stages.core.scoring.identity import BATCH_SIZE
 from stages.core.scoring.model import ResidentModel, Weights, encode_pair
 
-SCORER: Final = 1  # version of all in this room that can move an answer; part of the evidence's identity
-BATCH_SIZE: Final = 16  # items; fixed, because padding and grouping move the last digits of a likelihood
 SEED: Final = 0  # likelihoods draw nothing at random; set all the same, for tasks with few-shot examples
 
 

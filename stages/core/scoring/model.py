@@ -17,13 +17,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from stages.core.errors import BadCheckpoint, LabError
-from stages.core.records.canonical import Json, read_json
+from stages.core.records.canonical import read_json
 from stages.core.scoring.architecture import build
+from stages.core.scoring.identity import architecture_of
 from stages.core.weights.reader import TensorSpec
 
 EXACT = ("float32", "bfloat16", "float16")  # dtypes whose every value is a float32 value
-NOT_ARCHITECTURE = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
-DEPTH = ("num_hidden_layers", "layer_types", "max_window_layers")  # what follows the number of layers
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 PAD = 0  # any id: attention is causal, so what stands to the right of the answer changes nothing
 
@@ -37,12 +36,6 @@ class Weights(Protocol):
 
     def read(self, name: str) -> torch.Tensor:
         """The tensor of that name."""
-
-
-def architecture_of(directory: Path) -> Json:
-    """config.json without what says nothing about the function computed: stored dtype, names, versions."""
-    tree = read_json(directory / "config.json")
-    return {key: value for key, value in tree.items() if key not in NOT_ARCHITECTURE}
 
 
 def load_tokenizer(directory: Path) -> Any:

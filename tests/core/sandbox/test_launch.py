@@ -1,9 +1,11 @@
 """One worker from outside: what comes back, how it ends, what it leaves behind."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -111,6 +113,26 @@ def test_a_scratch_folder_is_the_workers_own_and_goes_with_it(level: str) -> Non
     assert not Path(folder).exists()
 
 
+def test_scratch_folders_of_killed_launchers_are_swept_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    places = [tmp_path / f"{launch.SCRATCH}{name}" for name in ("left", "held", "new")] + [tmp_path / "other"]
+    for place in places:
+        place.mkdir()
+        (place / "cases.arrow").touch()
+        if not place.name.endswith("new"):
+            os.utime(place, (1000, 1000))
+    link = tmp_path / f"{launch.SCRATCH}link"
+    link.symlink_to(places[-1])
+    held = os.open(places[1], os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert work("use_scratch", level="L2", scratch=True).result[0] == "two"
+    os.close(held)
+    assert sorted(tmp_path.iterdir()) == sorted([*places[1:], link])
+    assert all((place / "cases.arrow").exists() for place in places[1:])
+
+
 def test_two_names_for_one_input_both_work(tmp_path: Path, level: str) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").write_text("x" * 3)
@@ -119,7 +141,37 @@ def test_two_names_for_one_input_both_work(tmp_path: Path, level: str) -> None:
     assert work("read", level=level, readable=[tmp_path / "alias"], file=str(file)).result == "xxx"
 
 
+def test_parts_of_a_result_come_before_it_and_in_order() -> None:
+    parts: list[Any] = []
+    done = launch.run({"kind": "say", "text": '{"part": {"n": 1}}\n{"part": null}\n'}, on_part=parts.append)
+    assert parts == [{"n": 1}, None]
+    assert done.result is None
+
+
+def test_limits_for_several_give_more_time_and_no_more_memory() -> None:
+    assert QUICK.times(3) == Limits(wall_seconds=60, cpu_seconds=60, memory_bytes=1 << 30)
+    assert QUICK.times(0) == QUICK
+
+
 # --- refusals and failures ---
+
+
+def test_a_part_that_nobody_takes_ends_the_worker() -> None:
+    with pytest.raises(WorkerFailed, match="the say worker gave a part of a result that nobody may take"):
+        work("say", text='{"part": 1}\n')
+
+
+def test_a_part_before_the_proof_of_isolation_is_not_taken() -> None:
+    parts: list[Any] = []
+    talk = dialogue.Dialogue("probe", "L2", QUICK, None, parts.append)
+    with pytest.raises(WorkerFailed, match="nobody may take"):
+        talk.hear(b'{"part": 1}\n')
+    assert not parts
+
+
+def test_an_unknown_kind_of_job_is_named_with_those_there_are() -> None:
+    with pytest.raises(LabError, match=r"no job of kind 'mint' .*merge, index, probe"):
+        work("mint")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from stages.core.errors import BadCheckpoint, LabError
-from stages.core.scoring.model import ResidentModel, architecture_of, encode_pair, load_tokenizer
+from stages.core.scoring.identity import architecture_of
+from stages.core.scoring.model import ResidentModel, encode_pair, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 from tests.core.scoring.tiny import change, tiny
 

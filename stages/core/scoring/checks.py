@@ -16,8 +16,9 @@ from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import sha256_file
 from stages.core.records.policy import GatePolicy
 from stages.core.records.verdict import Finding, Verdict
+from stages.core.scoring.identity import DEPTH, architecture_of
 from stages.core.scoring.metrics import perplexity
-from stages.core.scoring.model import DEPTH, ResidentModel, architecture_of, load_tokenizer
+from stages.core.scoring.model import ResidentModel, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 
 BATCH_SIZE = 16  # items a forward pass

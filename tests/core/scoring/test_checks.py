@@ -11,7 +11,16 @@ from stages.core.errors import BadCheckpoint
 from stages.core.records.canonical import dumps, read_json, write_json
 from stages.core.records.policy import GatePolicy
 from stages.core.records.verdict import Verdict
-from stages.gate.checks import Gate, Size, finite, measure, norms, outliers, round_trip, same_tokenizer
+from stages.core.scoring.checks import (
+    Gate,
+    Size,
+    finite,
+    measure,
+    norms,
+    outliers,
+    round_trip,
+    same_tokenizer,
+)
 from tests.core.scoring.tiny import CHARACTERS, change, seal, tiny, write_tokenizer
 
 POLICY = GatePolicy(norm_ratio=2, outlier_ratio=4, perplexity_ratio=1.5, smoke_items=2)
