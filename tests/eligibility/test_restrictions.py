@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from stages.eligibility.facts import Facts
-from stages.eligibility.licences import NEEDS
 from stages.eligibility.restrictions import Combined, combine, combine_all, refusals
 from stages.eligibility.rules import judge
+from stages.eligibility.use import INTENTS, Use
 from tests.eligibility.family import everyone, only_refusal, spoil_card
 from tests.eligibility.test_licences import READ
 
@@ -30,12 +30,11 @@ GRID = (
     Combined(contaminated=frozenset({"mmlu"}), synthetic_from=frozenset({"other-model"})),
     Combined(unknown=frozenset({"pii"})),
 )
-INTENTS = tuple(NEEDS)
 TODAY = datetime.date(2026, 6, 1)
 
 
 def allowed(combined: Combined, as_of: datetime.date | None) -> set[str]:
-    return {intent for intent in INTENTS if not refusals(combined, intent, as_of)}
+    return {intent for intent in INTENTS if not refusals(combined, Use(intent, as_of))}
 
 
 def test_combination_is_idempotent_commutative_and_associative() -> None:
@@ -77,7 +76,7 @@ def test_each_restriction_leaves_these_intents(combined: Combined, intents: tupl
 
 
 def test_an_expiring_consent_is_refused_when_the_request_states_no_day() -> None:
-    assert refusals(Combined(consent_expires=LATE), "research", None) == [
+    assert refusals(Combined(consent_expires=LATE), Use("research")) == [
         "consent expires on 2027-01-01, and the request states no day to judge by"
     ]
 

@@ -1,0 +1,31 @@
+"""What may be done with a merge, as stages tell each other: the part `terms` of data/eligibility.json.
+
+Eligibility writes it, merge copies it into lineage and model card; it is no part of a candidate's identity.
+
+    licence       the combined licences: expression, permissions, obligations, … (eligibility/lattice.py)
+    restrictions  the combined restrictions of the data (eligibility/restrictions.py)
+    decisions     intent → {allowed, because}: for every intent, not for the requested one alone
+    contaminated  tasks of the suite that no selection may rest on
+    waivers       unknowns that somebody took responsibility for, for research
+"""
+
+from collections.abc import Iterable
+
+from stages.core.records.canonical import Json
+
+KEY = "terms"
+
+
+def of_verdict(verdict: Json) -> Json:
+    """The terms in a tree of eligibility.json; None in one that a hand wrote or an older lab left."""
+    return verdict.get(KEY)
+
+
+def contaminated(verdict: Json) -> frozenset[str]:
+    """Tasks of the suite that were in the training data of a parent, by a tree of eligibility.json."""
+    return frozenset((of_verdict(verdict) or {}).get("contaminated", ()))
+
+
+def misnamed(name: str, begins: Iterable[str]) -> list[str]:
+    """The words with which a shared merge's name must begin and `name` does not, sorted; case counts."""
+    return sorted(word for word in begins if not name.startswith(word))
