@@ -88,6 +88,7 @@ def terms(facts: Facts) -> Json:
         "contaminated": sorted(contaminated(facts)),
         "waivers": [waiver.to_json() for waiver in applied.used],
         "use": _stated(facts.use),
+        "hub_names": {name: hub for hub, name in facts.hub_names.items() if name in found.terms.identifiers},
     }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from stages.conf import load_request
 from stages.core.entry import enter
 from stages.core.progress import narrate
+from stages.core.records.canonical import read_json
+from stages.core.records.terms import contaminated
 from stages.eval.stage import Places, run
 
 
@@ -30,8 +32,16 @@ def main() -> int:
     def work() -> None:
         root = Path()
         request = load_request(root / "params.yaml")
+        seen = contaminated(read_json(root / "data/eligibility.json"))
         with narrate("subject") as report:
-            run(request.suite, request.parents, places(root), request.executor.workers, report)
+            run(
+                request.suite,
+                request.parents,
+                places(root),
+                request.executor.workers,
+                report,
+                contaminated=seen,
+            )
 
     return enter("eval", work)
 

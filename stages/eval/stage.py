@@ -36,11 +36,20 @@ class Places:
     evidence: Path
 
 
-def run(suite: Suite, parents: Parents, places: Places, workers: int, report: Report) -> None:
+def run(
+    suite: Suite,
+    parents: Parents,
+    places: Places,
+    workers: int,
+    report: Report,
+    *,
+    contaminated: frozenset[str] = frozenset(),
+) -> None:
     """Write `places.cases` and `places.evidence`: one file per subject and index.json.
 
     The base, the parents and their ensembles answer even when the merge was refused; a family that shares no
-    tokenizer or architecture gives an index without subjects, with the reason.
+    tokenizer or architecture gives an index without subjects, with the reason. contaminated: tasks that are
+    answered like all others, and by which nothing is fitted.
     Raises BadCheckpoint when anything scored is not what its manifest says.
     """
     index = read_json(places.candidates / INDEX)
@@ -53,7 +62,7 @@ def run(suite: Suite, parents: Parents, places: Places, workers: int, report: Re
     entrants: list[Entrant] = []
     results: dict[str, Answers] = {}
     if refused is None:
-        entrants = _entrants(family, splits, places, index)
+        entrants = _entrants(family, splits, places, index, contaminated)
         results = score_all(entrants, splits, EvidenceStore(places.store), workers, report)
     draft = places.evidence.with_name(f".{places.evidence.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -96,12 +105,17 @@ def _write_cases(suite: Suite, seed: int, places: Places) -> list[Split]:
 
 
 def _entrants(
-    family: Sequence[Artifact], splits: Sequence[Split], places: Places, index: Json
+    family: Sequence[Artifact],
+    splits: Sequence[Split],
+    places: Places,
+    index: Json,
+    contaminated: frozenset[str],
 ) -> list[Entrant]:
     """Everyone to be evaluated, in the order of the index: base, parents, ensembles, candidates."""
     base, *parents = family
     uniform = [1 / len(parents)] * len(parents)
-    weights = fitted_weights(parents, next(split.folder for split in splits if split.name == "search"))
+    search = next(split.folder for split in splits if split.name == "search")
+    weights = fitted_weights(parents, search, contaminated)
     names = " + ".join(parent.id for parent in parents)
     shares = " + ".join(f"{weight:g} {parent.id}" for weight, parent in zip(weights, parents, strict=True))
     return [
@@ -113,11 +127,19 @@ def _entrants(
     ]
 
 
-def fitted_weights(parents: Sequence[Artifact], search: Path) -> tuple[float, ...]:
-    """Ensemble weights of the parents, fitted on the cases in the folder `search` and nothing else."""
+def fitted_weights(
+    parents: Sequence[Artifact], search: Path, contaminated: frozenset[str] = frozenset()
+) -> tuple[float, ...]:
+    """Ensemble weights of the parents, fitted on the cases in the folder `search` and nothing else.
+
+    Tasks that are contaminated are left out: a parent that saw their items would be given too much weight.
+    """
     scorer = Scorer(parents[0].folder)
     pairs = [
-        (item.prompt, item.answer) for path in sorted(search.glob("*.jsonl")) for item in read_cases(path)
+        (item.prompt, item.answer)
+        for path in sorted(search.glob("*.jsonl"))
+        if path.stem not in contaminated
+        for item in read_cases(path)
     ]
     likelihoods = []
     for parent in parents:

@@ -16,6 +16,7 @@ from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import publish, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
+from stages.core.records.terms import of_verdict
 from stages.core.sandbox import launch, levels
 from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint
@@ -56,7 +57,7 @@ def run(
     for one in made:
         if one.folder:
             folder = draft / one.recipe.id
-            lineage = _lineage(one, one.folder, request, workshop)
+            lineage = _lineage(one, one.folder, request, workshop, of_verdict(verdict))
             place(one.folder, folder)
             write_json(folder / lineages.NAME, lineage.to_json())
             write_text(folder / model_card.NAME, model_card.model_card(lineage))
@@ -136,7 +137,7 @@ def _first_of_each_method(wanted: Sequence[tuple[Recipe, Proposal]], workshop: W
             yield plan(recipe, folders)
 
 
-def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> Lineage:
+def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop, terms: Json) -> Lineage:
     built = read_json(folder / BUILT)
     used = workshop.sources(one.recipe)
     return Lineage(
@@ -148,6 +149,7 @@ def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> L
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),
+        terms=terms,
     )
 
 

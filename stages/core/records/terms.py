@@ -22,8 +22,13 @@ def of_verdict(verdict: Json) -> Json:
 
 
 def contaminated(verdict: Json) -> frozenset[str]:
-    """Tasks of the suite that were in the training data of a parent, by a tree of eligibility.json."""
-    return frozenset((of_verdict(verdict) or {}).get("contaminated", ()))
+    """Tasks of the suite on which no selection may rest, by a tree of eligibility.json.
+
+    None where eligibility refused: nothing is selected then, and every task describes the baselines.
+    """
+    return (
+        frozenset((of_verdict(verdict) or {}).get("contaminated", ())) if verdict["passed"] else frozenset()
+    )
 
 
 def misnamed(name: str, begins: Iterable[str]) -> list[str]:
