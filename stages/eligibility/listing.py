@@ -8,9 +8,9 @@ from rich.table import Table
 
 from stages.core.errors import BadRequest
 from stages.core.records.canonical import Json
+from stages.core.records.terms import INTENTS
 from stages.eligibility.lattice import NEEDS, Level
 from stages.eligibility.licences import Row, load_rows
-from stages.eligibility.use import INTENTS
 
 SIGNS: Final = {Level.yes: "yes", Level.unknown: "?", Level.no: "no"}
 TITLE: Final = (

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stages.core.records.canonical import Json
+from stages.core.records.terms import INTENTS
 from stages.core.records.verdict import Finding
 from stages.eligibility import expressions, lattice, waivers
 from stages.eligibility import restrictions as limits
 from stages.eligibility.facts import Facts, Parent, finding
 from stages.eligibility.lattice import Terms
 from stages.eligibility.restrictions import Combined
-from stages.eligibility.use import INTENTS, Use
+from stages.eligibility.use import Use
 from stages.eligibility.waivers import Applied
 
 LICENCE_FILES: Final = ("COPYING", "LICENCE", "LICENSE", "LICENSE.md", "LICENSE.txt")
@@ -88,7 +89,7 @@ def terms(facts: Facts) -> Json:
         "contaminated": sorted(contaminated(facts)),
         "waivers": [waiver.to_json() for waiver in applied.used],
         "use": _stated(facts.use),
-        "hub_names": {name: hub for hub, name in facts.hub_names.items() if name in found.terms.identifiers},
+        "hub": None if found.problems else _hub(found.terms, facts),
     }
 
 
@@ -162,6 +163,19 @@ def _other_text(parent: Parent, named: frozenset[str], known: Mapping[str, str])
                 f"{parent.id}: its {name} is the text of {identifier}, which its card does not name"
             )
     return problems
+
+
+def _hub(found: Terms, facts: Facts) -> str | None:
+    """The Hub's name of the one licence that is as strict as all of them together; None if none is."""
+    for hub, name in sorted(facts.hub_names.items()):
+        alone = replace(
+            facts.licences[name],
+            identifiers=found.identifiers,
+            excluded_multimodal=found.excluded_multimodal,
+        )
+        if name in found.identifiers and alone == found:
+            return hub
+    return None
 
 
 def _stated(use: Use) -> Json:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-INTENTS: Final = ("research", "publish-noncommercial", "publish", "serve")
+from stages.core.records.terms import INTENTS
+
 RELEASES: Final = frozenset(INTENTS) - {"research"}
 COMMERCIAL: Final = frozenset({"publish", "serve"})
 WORLD: Final = "WORLD"

@@ -1,10 +1,10 @@
 """The part of a model card that says what may be done with the merge: licences, obligations, restrictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from stages.core.records.canonical import Json
-from stages.core.records.terms import misnamed
+from stages.core.records.terms import INTENTS, misnamed
 
 UNJUDGED: Final = "No rule has judged what may be done with this merge."
 HEAD: Final = """Licences and data of base and parents together, by the table conf/licences of that day
@@ -16,18 +16,18 @@ HEAD: Final = """Licences and data of base and parents together, by the table co
 
 
 def front(terms: Json, licences: Sequence[str]) -> dict[str, str]:
-    """The licence in the front matter: as the Hub spells it where it can, else `other` and its name.
+    """The licence in the front matter: as the Hub spells it where one says all, else `other` and its name.
 
     licences: of the weights of each model, as its card states it. terms: part of eligibility.json, or None.
     """
-    known: Mapping[str, str] = (terms or {}).get("hub_names", {})
-    one = licences[0] if len(set(licences)) == 1 else None
     if terms is None:
-        return {"license": one.lower() if one else "other"}
-    if one and one in known:
-        return {"license": known[one]}
-    named = terms["licence"]["expression"] if terms["licence"] else "unknown"
-    return {"license": "other", "license_name": named}
+        return {"license": licences[0].lower() if len(set(licences)) == 1 else "other"}
+    if terms["hub"]:
+        return {"license": terms["hub"]}
+    return {
+        "license": "other",
+        "license_name": terms["licence"]["expression"] if terms["licence"] else "unknown",
+    }
 
 
 def section(terms: Json, identifier: str) -> str:
@@ -38,7 +38,7 @@ def section(terms: Json, identifier: str) -> str:
     reviewed = "every row read by a person" if licence.get("reviewed") else "not all rows read by a person"
     rows = "\n".join(
         f"| {intent} | {'yes' if found['allowed'] else '**no**'} | {_cell('; '.join(found['because']))} |"
-        for intent, found in terms["decisions"].items()
+        for intent, found in ((intent, terms["decisions"][intent]) for intent in INTENTS)
     )
     parts = [f"Licence: `{licence.get('expression', 'unknown')}`.", HEAD.format(read=reviewed, rows=rows)]
     for title, lines in (

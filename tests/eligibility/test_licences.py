@@ -1,6 +1,5 @@
-"""The licence lattice over the table that ships: its laws exhaustively, its decisions by hand."""
+"""What cards state and what follows: SPDX expressions, the rule `licences`, and the files of the table."""
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,82 +8,10 @@ import pytest
 from stages.core.errors import BadRequest
 from stages.eligibility.expressions import choices, take
 from stages.eligibility.facts import Facts
-from stages.eligibility.lattice import NEUTRAL, PERMISSIONS, Level, Terms, combine, combine_all, refusals
 from stages.eligibility.licences import load_table
 from stages.eligibility.rules import judge
-from stages.eligibility.use import INTENTS, Use
 from tests.eligibility.family import LICENCES, only_refusal, spoil_card
-
-TABLE = load_table(LICENCES)
-ODD = (
-    Terms(frozenset({"Unknown-1"}), (Level.unknown,) * len(PERMISSIONS), reviewed=False),
-    Terms(frozenset({"Other-SA"}), share_alike=frozenset({"Other-SA"})),
-    NEUTRAL,
-)
-ALL = (*TABLE.values(), *(replace(terms, reviewed=True) for terms in TABLE.values()), *ODD)
-READ = {name: replace(terms, reviewed=True) for name, terms in TABLE.items()}
-OPAQUE = {"LicenseRef-other", "LicenseRef-unknown"}  # rows that stand for what nobody knows
-# where every grant holds, for few users, under a name that pleases every row but Llama 3's
-HOME = Use("research", regions=frozenset({"CH"}), monthly_users=1000, name="Llama of the lab")
-
-
-def allowed(terms: Terms, use: Use = HOME) -> set[str]:
-    return {intent for intent in INTENTS if not refusals(terms, replace(use, intent=intent))}
-
-
-def test_combination_is_idempotent() -> None:
-    assert all(combine(one, one) == one for one in ALL)
-
-
-def test_combination_is_commutative() -> None:
-    assert all(combine(one, other) == combine(other, one) for one, other in itertools.product(ALL, ALL))
-
-
-def test_combination_is_associative() -> None:
-    for one, two, three in itertools.product(ALL, ALL, ALL):
-        assert combine(combine(one, two), three) == combine(one, combine(two, three))
-
-
-def test_nothing_at_all_is_neutral() -> None:
-    assert all(combine(one, NEUTRAL) == one for one in ALL)
-
-
-def test_one_more_licence_never_allows_what_was_refused() -> None:
-    for one, two, more in itertools.product(ALL, ALL, ALL):
-        assert allowed(combine_all((one, two, more))) <= allowed(combine(one, two))
-
-
-@pytest.mark.parametrize(
-    ("names", "intents"),
-    [
-        (["Apache-2.0"], INTENTS),
-        (["MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0"], INTENTS),
-        (["Apache-2.0", "CC-BY-SA-4.0"], INTENTS),
-        (["Apache-2.0", "CC-BY-NC-4.0"], ("research", "publish-noncommercial")),
-    ],
-)
-def test_reviewed_licences_allow_these_intents_and_no_others(
-    names: list[str], intents: tuple[str, ...]
-) -> None:
-    assert allowed(combine_all(READ[name] for name in names)) == set(intents)
-
-
-def test_rows_that_no_person_has_reviewed_allow_research_alone() -> None:
-    assert all(allowed(terms) == {"research"} for name, terms in TABLE.items() if name not in OPAQUE)
-
-
-def test_rows_for_what_nobody_knows_allow_nothing_even_if_somebody_reviewed_them() -> None:
-    assert all(allowed(TABLE[name]) == allowed(READ[name]) == set() for name in OPAQUE)
-
-
-def test_two_share_alikes_exclude_each_other() -> None:
-    both = combine(READ["CC-BY-SA-4.0"], ODD[1])
-    assert allowed(both) == set()
-    assert refusals(both, HOME) == ["share-alikes exclude each other: CC-BY-SA-4.0, Other-SA"]
-
-
-def test_an_unknown_permission_refuses_by_name() -> None:
-    assert "use may not be permitted (unknown) by Unknown-1" in refusals(ODD[0], HOME)
+from tests.eligibility.test_lattice import READ, TABLE
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ Eligibility writes it, merge copies it into lineage and model card; it is no par
     licence       the combined licences: expression, permissions, obligations, … (eligibility/lattice.py)
     restrictions  the combined restrictions of the data (eligibility/restrictions.py)
     decisions     intent → {allowed, because}: for every intent, not for the requested one alone
+    hub           the Hub's name of the one licence that asks for all that the others do; null if none does
     contaminated  tasks of the suite that no selection may rest on
     waivers       unknowns that somebody took responsibility for, for research
+    use           what the request states: intent, day, regions, monthly users, release name
 """
 
 from collections.abc import Iterable
@@ -14,6 +16,7 @@ from collections.abc import Iterable
 from stages.core.records.canonical import Json
 
 KEY = "terms"
+INTENTS = ("research", "publish-noncommercial", "publish", "serve")
 
 
 def of_verdict(verdict: Json) -> Json:
