@@ -67,7 +67,8 @@ def gather(request: Request, parents: Path, licences: Path) -> Facts:
         release_name=family.release_name,
         licence_choices=family.licence_choices,
         waivers=tuple(Waiver(**dict(waiver)) for waiver in family.waivers),
-        hub_names=tables.hub_names(rows),
+        hub_identifiers=tables.hub_identifiers(rows),
+        spellings=tables.spellings(rows),
         licence_texts=tables.texts(rows),
     )
 

@@ -41,11 +41,11 @@ def take(
     expression: str,
     table: Mapping[str, Terms],
     recorded: Mapping[str, str],
-    hub: Mapping[str, str] | None = None,
+    spellings: Mapping[str, str] | None = None,
 ) -> tuple[Terms | None, list[str]]:
     """The terms of the one alternative that was chosen, or None and what is wrong.
 
-    recorded: expression → the alternative chosen, as written in request or card. hub: the Hub's spelling →
+    recorded: expression → the alternative chosen, as written in request or card. spellings: other spellings →
     identifier, to name the row that is meant. An identifier that the table lacks permits nothing.
     """
     offered, problems = choices(expression)
@@ -53,7 +53,7 @@ def take(
         return None, problems
     named = list(dict.fromkeys(itertools.chain.from_iterable(one.split(JOIN) for one in offered)))
     if unknown := sorted(name for name in named if name not in table):
-        return None, [_unknown(unknown, table, hub or {})]
+        return None, [_unknown(unknown, table, spellings or {})]
     if len(offered) == 1:
         return _terms(offered[0], table), []
     return _chosen(expression, offered, table, recorded)
@@ -75,11 +75,12 @@ def _terms(alternative: str, table: Mapping[str, Terms]) -> Terms:
     return combine_all(table[name] for name in alternative.split(JOIN))
 
 
-def _unknown(names: Iterable[str], table: Mapping[str, Terms], hub: Mapping[str, str]) -> str:
+def _unknown(names: Iterable[str], table: Mapping[str, Terms], spellings: Mapping[str, str]) -> str:
     """The identifiers without a row, each with the one that may be meant."""
     told = []
     for name in names:
-        meant = f"; did you mean {hub[name]!r}?" if name in hub else nearest(name, table)
+        known = spellings.get(name)
+        meant = f"; did you mean {known!r}?" if known else nearest(name, table)
         told.append(f"{name}: not in conf/licences{meant}")
     return "; ".join(told)
 

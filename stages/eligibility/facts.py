@@ -60,7 +60,7 @@ class Facts:
     niche. niche_floor: least accuracy of a parent on its own niche, 0 to 1. as_of: the day on which
     consents are judged; None where the request states none. tasks: of the suite, name → skill. regions,
     monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative taken.
-    hub_names, licence_texts: of the table, as licences.hub_names and licences.texts give them.
+    hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
     """
 
     base: Parent | None
@@ -79,7 +79,8 @@ class Facts:
     release_name: str | None = None
     licence_choices: Mapping[str, str] = field(default_factory=dict)
     waivers: tuple[Waiver, ...] = ()
-    hub_names: Mapping[str, str] = field(default_factory=dict)
+    hub_identifiers: Mapping[str, str] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
     licence_texts: Mapping[str, str] = field(default_factory=dict)
 
     @property

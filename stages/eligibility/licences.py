@@ -65,8 +65,9 @@ class Regions(Section):
 class Row(Section):
     """One file of conf/licences, named by its SPDX identifier, or `LicenseRef-…` where SPDX has none.
 
-    hub: how the Hub spells it. text: None where no copy was at hand. reviewer: who read the row against the
-    text, and when. exceptions: what may follow it after WITH, read and found to take nothing away.
+    hub: the Hub's identifier (`license:`); hub_name: where that is `other`, the usual `license_name:`. text:
+    None where no copy was at hand. reviewer: who read the row against the text, and when. exceptions: what
+    may follow it after WITH, read and found to take nothing away.
     """
 
     spdx: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$", max_length=100)]
@@ -74,6 +75,7 @@ class Row(Section):
     version: int = Field(ge=1)
     source: Annotated[str, Field(pattern=r"^https://\S+$")] | None
     hub: Line | None
+    hub_name: Line | None = None
     text: Text | None
     reviewed: bool
     reviewer: Line | None = None
@@ -163,16 +165,21 @@ def texts(rows: list[Row]) -> Mapping[str, str]:
     return {row.text.sha256: row.spdx for row in rows if row.text}
 
 
-def hub_names(rows: list[Row]) -> Mapping[str, str]:
-    """The Hub's spelling → identifier."""
-    return {row.hub: row.spdx for row in rows if row.hub}
+def hub_identifiers(rows: list[Row]) -> Mapping[str, str]:
+    """Identifier → what the Hub calls it in `license:`, for the rows that it has a name for."""
+    return {row.spdx: row.hub for row in rows if row.hub}
+
+
+def spellings(rows: list[Row]) -> Mapping[str, str]:
+    """How the Hub or a model card there spells a licence → identifier."""
+    return {name: row.spdx for row in rows for name in (row.hub, row.hub_name) if name}
 
 
 def _twice(rows: list[Row]) -> Iterator[str]:
     """One text and one name of the Hub belong to one row."""
     for what, values in (
         ("text.sha256", [row.text.sha256 for row in rows if row.text]),
-        ("hub", [row.hub for row in rows if row.hub]),
+        ("hub", [name for row in rows for name in (row.hub, row.hub_name) if name]),
     ):
         for value in dict.fromkeys(value for value in values if values.count(value) > 1):
             yield f"{what}: {value} stands in two rows"

@@ -104,7 +104,7 @@ def licensed(facts: Facts) -> Licensed:
         stated = [("weights", licence.weights), *(("data", expression) for expression in licence.data)]
         named: frozenset[str] = frozenset()
         for what, expression in stated:
-            chosen, wrong = expressions.take(expression, facts.licences, recorded, facts.hub_names)
+            chosen, wrong = expressions.take(expression, facts.licences, recorded, facts.spellings)
             problems += [f"{parent.id} ({what}): {reason}" for reason in wrong]
             if chosen is not None:
                 labels.append(
@@ -113,6 +113,12 @@ def licensed(facts: Facts) -> Licensed:
                 parts.append(chosen if _multimodal(parent) else lattice.text_only(chosen))
                 named |= chosen.identifiers
         problems += _other_text(parent, named, facts.licence_texts)
+    stated_anywhere = {label["stated"] for label in labels}
+    problems += [
+        f"parents.licence_choices chooses of {expression!r}, which no card states"
+        for expression in facts.licence_choices
+        if expression not in stated_anywhere and not problems
+    ]
     return Licensed(lattice.combine_all(parts), tuple(labels), tuple(problems))
 
 
@@ -167,7 +173,7 @@ def _other_text(parent: Parent, named: frozenset[str], known: Mapping[str, str])
 
 def _hub(found: Terms, facts: Facts) -> str | None:
     """The Hub's name of the one licence that is as strict as all of them together; None if none is."""
-    for hub, name in sorted(facts.hub_names.items()):
+    for name, hub in sorted(facts.hub_identifiers.items()):
         alone = replace(
             facts.licences[name],
             identifiers=found.identifiers,

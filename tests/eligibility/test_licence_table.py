@@ -17,7 +17,7 @@ from stages.cli import app
 from stages.core.errors import BadRequest
 from stages.eligibility import listing
 from stages.eligibility.lattice import combine_all
-from stages.eligibility.licences import Row, hub_names, load_rows, load_table, texts
+from stages.eligibility.licences import Row, hub_identifiers, load_rows, load_table, spellings, texts
 from tests.eligibility.family import LICENCES
 
 ROWS = {row.spdx: row for row in load_rows(LICENCES)}
@@ -110,7 +110,9 @@ def test_a_digest_is_that_of_the_copy_it_names_where_this_machine_has_it(name: s
 
 def test_texts_and_names_of_the_hub_lead_back_to_their_rows() -> None:
     rows = list(ROWS.values())
-    assert hub_names(rows)["llama3.1"] == "LicenseRef-llama-3.1"
+    assert spellings(rows)["llama3.1"] == "LicenseRef-llama-3.1"
+    assert spellings(rows)["mrl"] == "LicenseRef-mistral-research"
+    assert "LicenseRef-mistral-research" not in hub_identifiers(rows)  # the Hub says `license: other`
     assert len(texts(rows)) == sum(row.text is not None for row in rows)
 
 

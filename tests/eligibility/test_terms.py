@@ -59,6 +59,11 @@ def test_the_request_chooses_over_the_card(tmp_path: Path) -> None:
     assert judge(replace(facts, licence_choices={"MIT OR CC-BY-NC-4.0": "MIT"})).passed
 
 
+def test_a_choice_of_an_expression_that_no_card_states_is_refused(passing: Facts) -> None:
+    refused = only_refusal(replace(passing, licence_choices={"MIT OR ISC": "MIT"}))
+    assert "parents.licence_choices chooses of 'MIT OR ISC', which no card states" in refused.message
+
+
 def test_a_choice_that_nobody_recorded_is_refused_and_says_what_is_offered(tmp_path: Path) -> None:
     refused = only_refusal(spoil_card(tmp_path, "sort", "licence", "weights", to="MIT OR Apache-2.0"))
     assert "sort (weights): 'MIT OR Apache-2.0' offers a choice, and none is recorded" in refused.message
@@ -68,7 +73,7 @@ def test_a_choice_that_nobody_recorded_is_refused_and_says_what_is_offered(tmp_p
 def test_the_hubs_spelling_is_answered_with_the_row_that_is_meant(tmp_path: Path) -> None:
     facts = replace(
         spoil_card(tmp_path, "sort", "licence", "weights", to="llama3.1"),
-        hub_names={"llama3.1": "LicenseRef-llama-3.1"},
+        spellings={"llama3.1": "LicenseRef-llama-3.1"},
     )
     assert (
         "llama3.1: not in conf/licences; did you mean 'LicenseRef-llama-3.1'?" in only_refusal(facts).message
@@ -90,7 +95,7 @@ def test_the_clause_on_multimodal_models_holds_for_models_that_read_more_than_te
 def test_a_licence_file_that_is_another_licence_than_the_card_says_is_refused(tmp_path: Path) -> None:
     facts = spoil_card(tmp_path, "sort", "licence", "weights", to="MIT")
     record = facts.parents[0].manifest.files["config.json"]
-    facts.parents[0].manifest.files["LICENSE"] = record  # type: ignore[index]
+    facts.parents[0].manifest.files["LICENSE"] = record
     known = {record.sha256: "LicenseRef-llama-3.1"}
     refused = only_refusal(replace(facts, licence_texts=known))
     assert (

@@ -178,6 +178,19 @@ def test_ensemble_weights_are_fitted_on_the_search_split_and_nothing_else(
     assert stage.fitted_weights(family, places.cases / "search") == weights
 
 
+def test_ensemble_weights_are_not_fitted_on_a_task_that_a_parent_saw_in_training(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(places)
+    opened: list[str] = []
+    real = stage.read_cases
+    monkeypatch.setattr(stage, "read_cases", lambda path: opened.append(path.stem) or real(path))
+    family = [parent(places.parents, name) for name in PARENTS.merge]
+    first, *others = sorted(TASKS)
+    stage.fitted_weights(family, places.cases / "search", frozenset({first}))
+    assert opened == others
+
+
 def test_a_split_renders_its_requests_once(places: stage.Places) -> None:
     evaluate(places)
     form_of = dict.fromkeys(TASKS, "exact_answer")
