@@ -7,6 +7,7 @@ import pytest
 
 from stages.core.records.canonical import read_json, write_json
 from stages.core.records.terms import KEY
+from stages.pareto.__main__ import run
 from stages.pareto.outcomes import Outcome, Trial, decide, trial
 from stages.pareto.report.markdown import markdown
 from stages.pareto.results import results
@@ -45,6 +46,13 @@ def test_its_accuracy_is_reported_all_the_same(tmp_path: Path) -> None:
         "Seen in training by a model of the family, so reported and no reason for an outcome: upper." in text
     )
     assert "| rare skill upper |" in text
+
+
+def test_the_page_marks_its_column(tmp_path: Path) -> None:
+    judged(tmp_path, ["upper"])
+    run(EXPERIMENT, policy(front={"bootstrap": 400}), tmp_path, tmp_path / "reports")
+    text = (tmp_path / "reports/report.html").read_text()
+    assert text.count("seen in training: no reason") == 1
 
 
 def test_a_niche_task_seen_in_training_is_no_objective(tmp_path: Path) -> None:
