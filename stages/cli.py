@@ -22,6 +22,7 @@ from stages.core.entry import NO_PLACE, no_place
 from stages.core.errors import BadRequest, LabError
 
 MISMATCH = 3
+LICENCES = Path("conf/licences")
 INTERRUPTED = 130
 DVC_INTERRUPTED = 252  # what dvc.cli.main returns after Ctrl-C
 
@@ -57,15 +58,27 @@ def compose(overrides: Overrides = None) -> None:
 def check(as_json: Json = False) -> None:
     """Report every configuration error at once, with file, key and nearest name."""
     from stages import compose as composing
+    from stages.eligibility import listing as show_licences
 
     with told():
-        problems = composing.check(repository())
+        root = repository()
+        problems = [*composing.check(root), *show_licences.problems(root / LICENCES)]
         if as_json:
             print_json({"problems": problems})
         elif not problems:
             out.print("no problems")
         if problems:
             raise BadRequest([] if as_json else problems)
+
+
+@app.command()
+def licences(as_json: Json = False) -> None:
+    """List the reviewed table: what each licence permits per intent, what it asks for, who has read it."""
+    from stages.eligibility import listing
+
+    with told():
+        rows = listing.load(repository() / LICENCES)
+        print_json(listing.tree(rows)) if as_json else out.print(listing.table(rows))
 
 
 @app.command()

@@ -44,10 +44,26 @@ class Member(Section):
     source: Source
 
 
+class Waiver(Section):
+    """Somebody takes responsibility for what a parent's card leaves open, for research alone.
+
+    rule: the open field of its restrictions. by: a person. until: the last day, judged by parents.as_of.
+    """
+
+    parent: Identifier
+    rule: str = Field(min_length=1, max_length=64)
+    why: str = Field(min_length=10, max_length=1000)
+    by: str = Field(min_length=3, max_length=200)
+    until: date
+
+
 class Parents(Section):
     """The base and the ordered parents; `members` is keyed by id so that a diff reads well.
 
-    as_of: the day on which consents are judged, an input like any other.
+    as_of: the day on which consents and waivers are judged, an input like any other. regions, monthly_users,
+    release_name: where the merge is used (ISO 3166 codes, EU or WORLD), by how many, under which name; where
+    a licence depends on one that is not stated, it refuses. licence_choices: which alternative is taken of a
+    licence with OR, over what the cards say.
     """
 
     base: Identifier
@@ -56,6 +72,13 @@ class Parents(Section):
     complementarity: str
     intent: Literal["research", "publish-noncommercial", "publish", "serve"] = "research"
     as_of: date | None = None
+    regions: tuple[Annotated[str, Field(pattern=r"^([A-Z]{2}|WORLD)$")], ...] | None = Field(
+        None, min_length=1
+    )
+    monthly_users: int | None = Field(None, ge=0)
+    release_name: str | None = Field(None, min_length=1, max_length=200)
+    licence_choices: dict[str, str] = Field(default_factory=dict)
+    waivers: tuple[Waiver, ...] = ()
 
     @model_validator(mode="after")
     def _ids_are_members(self) -> "Parents":

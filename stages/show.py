@@ -6,8 +6,10 @@ from typing import Any
 from rich.table import Table
 
 from stages.core.records import lineage as lineages
+from stages.core.records import terms
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.recipe import plain, readable
+from stages.core.records.terms import INTENTS
 from stages.merge import rebuild
 from stages.merge.survey import Survey
 from stages.merge.workshop import CANDIDATES
@@ -68,6 +70,7 @@ def story(root: Path, prefix: str) -> dict[str, Json]:
             }
             for material in definition["resolvedDependencies"]
         ],
+        "terms": _terms(recorded.statement),
         "isolation": definition["internalParameters"]["isolation"],
         "files": dict(recorded.files),
         "gates": gates,
@@ -84,6 +87,9 @@ def story_text(found: dict[str, Json]) -> str:
     ]
     lines += [f"  {m['role']:<11} {m['id']}  sha256 {m['sha256'][:16]}…" for m in found["materials"]]
     lines += [f"  {'file':<11} {name}  sha256 {sha256[:16]}…" for name, sha256 in found["files"].items()]
+    if found["terms"]:
+        allowed = [intent for intent in INTENTS if found["terms"]["decisions"][intent]["allowed"]]
+        lines.append(f"  allowed for {', '.join(allowed) or 'nothing'}  (reasons: README.md beside it)")
     if found["gates"]:
         failed = [finding for finding in found["gates"]["findings"] if not finding["passed"]]
         lines.append(f"  gates       {'all passed' if not failed else ''}")
@@ -91,6 +97,12 @@ def story_text(found: dict[str, Json]) -> str:
     if found["outcome"]:
         lines.append(f"  outcome     {found['outcome']['outcome']}: {found['outcome']['reason']}")
     return "\n".join(lines)
+
+
+def _terms(statement: Json) -> Json:
+    """What eligibility decided, if the lineage holds it."""
+    byproducts = statement["predicate"]["runDetails"]["byproducts"]
+    return next((one["annotations"] for one in byproducts if one["name"] == terms.KEY), None)
 
 
 def size(count: float) -> str:

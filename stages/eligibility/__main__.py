@@ -11,12 +11,15 @@ from pathlib import Path
 from stages.conf import Request, Suite, load_request
 from stages.core.entry import enter
 from stages.core.records.canonical import Json, write_json
+from stages.core.records.terms import KEY as TERMS
 from stages.core.records.verdict import Verdict
 from stages.core.weights import registry
+from stages.eligibility import licences as tables
 from stages.eligibility.facts import Facts, Parent, read
-from stages.eligibility.licences import load_table
+from stages.eligibility.permission import terms
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
+from stages.eligibility.waivers import Waiver
 
 SCHEMA = "mergelab/eligibility/1"
 
@@ -37,6 +40,7 @@ def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdic
             "parents": [_named(parent) for parent in facts.parents],
             "base": _named(facts.base) if facts.base else None,
             "methods": list(facts.methods),
+            TERMS: terms(facts),
         },
     )
     return verdict
@@ -45,6 +49,7 @@ def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdic
 def gather(request: Request, parents: Path, licences: Path) -> Facts:
     """The facts of a request whose parents lie under `parents`."""
     family = request.parents
+    rows = tables.load_rows(licences)
     return Facts(
         base=read(parents / family.base),
         parents=tuple(read(parents / name) for name in family.merge),
@@ -54,8 +59,17 @@ def gather(request: Request, parents: Path, licences: Path) -> Facts:
         suite=(request.suite.name, request.suite.version),
         niches=_niches(request.suite),
         niche_floor=request.policy.eligibility.niche_accuracy,
-        licences=load_table(licences),
+        licences=tables.table(rows),
         as_of=family.as_of,
+        tasks={name: task.skill for name, task in request.suite.tasks.items()},
+        regions=None if family.regions is None else frozenset(family.regions),
+        monthly_users=family.monthly_users,
+        release_name=family.release_name,
+        licence_choices=family.licence_choices,
+        waivers=tuple(Waiver(**dict(waiver)) for waiver in family.waivers),
+        hub_identifiers=tables.hub_identifiers(rows),
+        spellings=tables.spellings(rows),
+        licence_texts=tables.texts(rows),
     )
 
 

@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.errors import LabError
@@ -16,7 +16,9 @@ from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
 from stages.core.records.verdict import Finding
 from stages.core.weights import header
-from stages.eligibility.licences import Terms
+from stages.eligibility.lattice import Terms
+from stages.eligibility.use import Use
+from stages.eligibility.waivers import Waiver
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -56,7 +58,9 @@ class Facts:
 
     methods: name → whether it needs a base. niches: parent → the skills by which the suite measures its
     niche. niche_floor: least accuracy of a parent on its own niche, 0 to 1. as_of: the day on which
-    consents are judged; None where the request states none.
+    consents are judged; None where the request states none. tasks: of the suite, name → skill. regions,
+    monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative taken.
+    hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
     """
 
     base: Parent | None
@@ -69,6 +73,20 @@ class Facts:
     niche_floor: float
     licences: Mapping[str, Terms]
     as_of: datetime.date | None = None
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    regions: frozenset[str] | None = None
+    monthly_users: int | None = None
+    release_name: str | None = None
+    licence_choices: Mapping[str, str] = field(default_factory=dict)
+    waivers: tuple[Waiver, ...] = ()
+    hub_identifiers: Mapping[str, str] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    licence_texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def use(self) -> Use:
+        """What the request wants to do with the merge."""
+        return Use(self.intent, self.as_of, self.regions, self.monthly_users, self.release_name)
 
     @property
     def family(self) -> tuple[Parent, ...]:

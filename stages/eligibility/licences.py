@@ -1,82 +1,39 @@
-"""May the parents' licences be combined, and for what? A lattice over a table that people review.
+"""The table that people review: conf/licences/<SPDX identifier>.yaml, each row checked, read as terms.
 
-Each row of conf/licences holds permissions (yes, unknown, no), obligations and a share-alike name. They
-combine by the least permission and the union of obligations, so that one more parent can only take away.
-An `OR` in an SPDX expression is a choice: the first combination that allows the intent is taken and recorded.
-This is bookkeeping of what the table says, and no legal advice.
+A row says what one licence permits for a merge of the model or data under it: `use` it, `modify` it (make
+the merge), `share` the merge, do so in a `commercial` way, `serve` it to others. What it permits per intent
+follows (lattice.NEEDS). A row that no person has read against the text allows the intent research alone.
 """
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from functools import cache, reduce
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Literal
 
 import yaml
-from license_expression import ExpressionError, get_spdx_licensing
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stages.core.errors import BadRequest
-from stages.core.records.canonical import Json
+from stages.core.records import schema
+from stages.eligibility.lattice import PERMISSIONS, Level, Terms
 
-MOST_ALTERNATIVES: Final = 256  # combinations of OR branches over all parents
-MOST_CHARACTERS: Final = 1000  # of one SPDX expression
-
-
-class Level(IntEnum):
-    """How far something is permitted; the order is the lattice's."""
-
-    no = 0
-    unknown = 1
-    yes = 2
+Word = Literal["yes", "unknown", "no"]
+Line = Annotated[str, Field(min_length=1, max_length=300)]
+REGION = r"^([A-Z]{2}|WORLD)$"
 
 
-PERMISSIONS: Final = ("use", "modify", "share", "commercial", "serve")
-NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "research": ("use", "modify"),
-    "publish-noncommercial": ("use", "modify", "share"),
-    "publish": ("use", "modify", "share", "commercial"),
-    "serve": ("use", "modify", "commercial", "serve"),
-}
+class Section(schema.Section):
+    """A part of a row."""
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What a licence, or several at once, permit and ask for. reviewed: a person has read every row used."""
-
-    identifiers: frozenset[str]
-    permissions: tuple[Level, ...] = (Level.yes,) * len(PERMISSIONS)
-    obligations: frozenset[str] = frozenset()
-    share_alike: frozenset[str] = frozenset()
-    reviewed: bool = True
-
-    def to_json(self) -> Json:
-        """The tree kept as evidence."""
-        return {
-            "expression": " AND ".join(sorted(self.identifiers)),
-            "permissions": {
-                name: level.name for name, level in zip(PERMISSIONS, self.permissions, strict=True)
-            },
-            "obligations": sorted(self.obligations),
-            "share_alike": sorted(self.share_alike),
-            "reviewed": self.reviewed,
-        }
-
-
-NEUTRAL: Final = Terms(frozenset())
-
-
-class Permissions(BaseModel):
+class Permissions(Section):
     """yes, unknown or no for each; YAML's bare yes and no, which it reads as booleans, are meant too."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    use: Literal["yes", "unknown", "no"]
-    modify: Literal["yes", "unknown", "no"]
-    share: Literal["yes", "unknown", "no"]
-    commercial: Literal["yes", "unknown", "no"]
-    serve: Literal["yes", "unknown", "no"]
+    use: Word
+    modify: Word
+    share: Word
+    commercial: Word
+    serve: Word
 
     @field_validator("*", mode="before")
     @classmethod
@@ -84,130 +41,149 @@ class Permissions(BaseModel):
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
-class Row(BaseModel):
-    """One file of conf/licences, named by its SPDX identifier."""
+class Text(Section):
+    """The text that the row was made from, by the digest of the copy named: bytes as they lie there."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    spdx: str
-    title: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    copy_of: Line
+
+
+class Naming(Section):
+    """What a shared merge is called and shows: `begins` its name, `displays` its documentation."""
+
+    begins: Line | None = None
+    displays: Line | None = None
+
+
+class Regions(Section):
+    """Regions without a grant; `only`: for multimodal models alone."""
+
+    excluded: Annotated[tuple[Annotated[str, Field(pattern=REGION)], ...], Field(min_length=1)]
+    only: Literal["multimodal"] | None = None
+
+
+class Row(Section):
+    """One file of conf/licences, named by its SPDX identifier, or `LicenseRef-…` where SPDX has none.
+
+    hub: the Hub's identifier (`license:`); hub_name: where that is `other`, the usual `license_name:`. text:
+    None where no copy was at hand. reviewer: who read the row against the text, and when. exceptions: what
+    may follow it after WITH, read and found to take nothing away.
+    """
+
+    spdx: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$", max_length=100)]
+    title: Line
     version: int = Field(ge=1)
-    source: str
+    source: Annotated[str, Field(pattern=r"^https://\S+$")] | None
+    hub: Line | None
+    hub_name: Line | None = None
+    text: Text | None
     reviewed: bool
+    reviewer: Line | None = None
     permissions: Permissions
-    obligations: tuple[str, ...]
-    share_alike: str | None
+    obligations: tuple[Line, ...]
+    share_alike: Line | None
+    improves_only: Line | None = None
+    user_cap: Annotated[int, Field(ge=1)] | None = None
+    naming: Naming = Naming()
+    use_policy: Line | None = None
+    regions: Regions | None = None
+    exceptions: tuple[Line, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_reviewed_by_somebody(self) -> "Row":
+        if self.reviewed and not (self.reviewer and self.text):
+            raise ValueError("reviewed: true needs a reviewer (who, when) and the text that was read")
+        if not self.reviewed and self.reviewer:
+            raise ValueError("a reviewer is named, and reviewed is false: which of the two?")
+        return self
 
     def terms(self) -> Terms:
         """The row as an element of the lattice."""
         levels = self.permissions.model_dump()
+        granted = tuple(Level[levels[name]] for name in PERMISSIONS)
+        excluded = frozenset(self.regions.excluded if self.regions else ())
+        multimodal = bool(self.regions and self.regions.only)
         return Terms(
-            frozenset({self.spdx}),
-            tuple(Level[levels[name]] for name in PERMISSIONS),
-            frozenset(self.obligations),
-            frozenset({self.share_alike} if self.share_alike else ()),
-            self.reviewed,
+            identifiers=frozenset({self.spdx}),
+            permissions=granted,
+            obligations=frozenset(self.obligations),
+            share_alike=_set(self.share_alike),
+            reviewed=self.reviewed,
+            passed_on=granted if self.share_alike else (Level.no,) * len(PERMISSIONS),
+            families=_set(self.improves_only),
+            user_cap=self.user_cap,
+            begins=_set(self.naming.begins),
+            displays=_set(self.naming.displays),
+            use_policies=_set(self.use_policy),
+            excluded=frozenset() if multimodal else excluded,
+            excluded_multimodal=excluded if multimodal else frozenset(),
         )
 
 
-def load_table(folder: Path) -> dict[str, Terms]:
-    """SPDX identifier → terms, of every conf/licences/*.yaml. Raises BadRequest with every malformed row."""
-    table, problems = {}, []
+def load_rows(folder: Path) -> list[Row]:
+    """Every row of conf/licences/*.yaml, by name. Raises BadRequest with every problem of every row."""
+    rows, problems = [], []
     for path in sorted(folder.glob("*.yaml")):
         try:
             row = Row.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, ValidationError) as problem:
-            problems.append(f"{path}: {problem}")
+        except ValidationError as failure:
+            problems += [f"{path}: {problem}" for problem in schema.explain(failure, Row, "the row")]
+            continue
+        except (yaml.YAMLError, UnicodeDecodeError) as failure:
+            problems.append(f"{path} is not YAML: {' '.join(str(failure).split())}")
             continue
         if row.spdx != path.stem:
             problems.append(f"{path}: spdx: expected {path.stem!r}, the file's name, got {row.spdx!r}")
-        table[row.spdx] = row.terms()
-    if problems or not table:
+        rows.append(row)
+    problems += [f"{folder}: {problem}" for problem in _twice(rows)]
+    if problems or not rows:
         raise BadRequest(problems or [f"{folder} holds no licence: expected <SPDX identifier>.yaml"])
-    return table
+    return rows
 
 
-def combine(one: Terms, other: Terms) -> Terms:
-    """Both at once: commutative, associative, idempotent; never permits more than either."""
-    return Terms(
-        one.identifiers | other.identifiers,
-        tuple(map(min, one.permissions, other.permissions)),
-        one.obligations | other.obligations,
-        one.share_alike | other.share_alike,
-        one.reviewed and other.reviewed,
-    )
+def load_table(folder: Path) -> dict[str, Terms]:
+    """SPDX identifier → terms, of every row; `X WITH E` too, for the exceptions that the row of X lists.
+
+    An exception only adds a permission: X WITH E is held to the terms of X. Raises BadRequest as `load_rows`.
+    """
+    return table(load_rows(folder))
 
 
-def combine_all(terms: Iterable[Terms]) -> Terms:
-    """All at once; of nothing, the element that permits everything and asks for nothing."""
-    return reduce(combine, terms, NEUTRAL)
-
-
-def refusals(terms: Terms, intent: str) -> list[str]:
-    """Every reason why `terms` do not allow the intent; [] if they do."""
-    levels = dict(zip(PERMISSIONS, terms.permissions, strict=True))
-    named = " AND ".join(sorted(terms.identifiers))
-    found = []
-    for name in NEEDS[intent]:
-        if levels[name] is not Level.yes:
-            answer = "is not permitted" if levels[name] is Level.no else "may not be permitted (unknown)"
-            found.append(f"{name} {answer} by {named}")
-    if len(terms.share_alike) > 1:
-        found.append(f"share-alikes exclude each other: {', '.join(sorted(terms.share_alike))}")
-    if intent != "research" and not terms.reviewed:
-        found.append(f"no person has reviewed all rows of {named}, which allows the intent research alone")
+def table(rows: list[Row]) -> dict[str, Terms]:
+    """The same for rows already read."""
+    found = {}
+    for row in rows:
+        found[row.spdx] = row.terms()
+        for exception in row.exceptions:
+            name = f"{row.spdx} WITH {exception}"
+            found[name] = replace(row.terms(), identifiers=frozenset({name}))
     return found
 
 
-def alternatives(expression: str, table: Mapping[str, Terms]) -> tuple[list[Terms], list[str]]:
-    """The combinations that an SPDX expression offers, in the order written, and what is wrong with it.
-
-    An identifier that the table lacks is a problem, and permits nothing.
-    """
-    if not expression.strip():
-        return [], ["no licence is stated"]
-    if len(expression) > MOST_CHARACTERS:
-        return [], [f"an SPDX expression of {len(expression)} characters; the limit is {MOST_CHARACTERS}"]
-    try:
-        tree = _spdx().parse(expression, validate=False, strict=True)
-    except (ExpressionError, ValueError, RecursionError) as problem:
-        return [], [f"{expression[:80]!r} is no SPDX expression ({problem})"]
-    sets = _branches(tree)
-    if len(sets) > MOST_ALTERNATIVES:
-        return [], [f"{expression[:80]!r} offers more than {MOST_ALTERNATIVES} combinations"]
-    unknown = sorted(frozenset(itertools.chain(*sets)) - table.keys())
-    if unknown:
-        return [], [f"{', '.join(unknown)}: not in conf/licences ({', '.join(table)})"]
-    return [combine_all(table[name] for name in names) for names in sets], []
+def texts(rows: list[Row]) -> Mapping[str, str]:
+    """sha256 of a licence's text → its identifier, where the row knows one."""
+    return {row.text.sha256: row.spdx for row in rows if row.text}
 
 
-def decide(parts: Sequence[Sequence[Terms]], intent: str) -> tuple[tuple[Terms, ...], list[str]]:
-    """One alternative for each part, the first choice that allows the intent, and its refusals.
-
-    Where none allows it, the first choice of all stands, with its refusals.
-    """
-    choices = itertools.islice(itertools.product(*parts), MOST_ALTERNATIVES)
-    first: tuple[tuple[Terms, ...], list[str]] | None = None
-    for choice in choices:
-        reasons = refusals(combine_all(choice), intent)
-        if not reasons:
-            return choice, []
-        first = first or (choice, reasons)
-    return first or ((), ["no licence is stated"])
+def hub_identifiers(rows: list[Row]) -> Mapping[str, str]:
+    """Identifier → what the Hub calls it in `license:`, for the rows that it has a name for."""
+    return {row.spdx: row.hub for row in rows if row.hub}
 
 
-@cache
-def _spdx() -> Any:
-    """The parser with its list of identifiers, which takes 30 ms to build."""
-    return get_spdx_licensing()
+def spellings(rows: list[Row]) -> Mapping[str, str]:
+    """How the Hub or a model card there spells a licence → identifier."""
+    return {name: row.spdx for row in rows for name in (row.hub, row.hub_name) if name}
 
 
-def _branches(tree: Any) -> list[tuple[str, ...]]:
-    """Disjunctive normal form of a parsed expression: sets of identifiers, of which one may be chosen."""
-    operator = getattr(tree, "operator", None)
-    if operator is None:
-        return [(str(tree),)]
-    parts = [_branches(part) for part in tree.args]
-    if operator.strip() == "OR":
-        return [branch for part in parts for branch in part]
-    products = itertools.islice(itertools.product(*parts), MOST_ALTERNATIVES + 1)
-    return [tuple(itertools.chain(*product)) for product in products]
+def _twice(rows: list[Row]) -> Iterator[str]:
+    """One text and one name of the Hub belong to one row."""
+    for what, values in (
+        ("text.sha256", [row.text.sha256 for row in rows if row.text]),
+        ("hub", [name for row in rows for name in (row.hub, row.hub_name) if name]),
+    ):
+        for value in dict.fromkeys(value for value in values if values.count(value) > 1):
+            yield f"{what}: {value} stands in two rows"
+
+
+def _set(value: str | None) -> frozenset[str]:
+    return frozenset() if value is None else frozenset({value})

@@ -7,6 +7,8 @@ from pathlib import Path
 from stages.conf import load_request
 from stages.core.entry import enter
 from stages.core.progress import narrate
+from stages.core.records.canonical import read_json
+from stages.core.records.terms import contaminated
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.eval.stage import Places, run
@@ -41,8 +43,9 @@ def main() -> int:
             Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
             request.executor.workers,
         )
+        seen = contaminated(read_json(root / "data/eligibility.json"))
         with narrate("subject") as report:
-            run(request.suite, request.parents, places(root), workers, report)
+            run(request.suite, request.parents, places(root), workers, report, contaminated=seen)
 
     return enter("eval", work)
 

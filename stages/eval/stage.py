@@ -39,11 +39,20 @@ class Places:
     record: Path
 
 
-def run(suite: Suite, parents: Parents, places: Places, workers: Workers, report: Report) -> None:
+def run(
+    suite: Suite,
+    parents: Parents,
+    places: Places,
+    workers: Workers,
+    report: Report,
+    *,
+    contaminated: frozenset[str] = frozenset(),
+) -> None:
     """Write `places.cases` and `places.evidence`: one file per subject and index.json.
 
     The base, the parents and their ensembles answer even when the merge was refused; a family that shares no
-    tokenizer or architecture gives an index without subjects, with the reason.
+    tokenizer or architecture gives an index without subjects, with the reason. contaminated: tasks that are
+    answered like all others, and by which nothing is fitted.
     Raises BadCheckpoint when anything scored is not what its manifest says; NotIsolated, WorkerFailed.
     """
     found = read_json(places.candidates / INDEX)
@@ -58,7 +67,8 @@ def run(suite: Suite, parents: Parents, places: Places, workers: Workers, report
     if refused is None:
         store = EvidenceStore(places.store)
         search = next(split for split in splits if split.name == "search")
-        weights = fitted_weights(family[1:], search, store, workers)
+        clean = [task for task in search.sizes if task not in contaminated]
+        weights = fitted_weights(family[1:], search, clean, store, workers)
         entrants = _entrants(family, weights, places, found)
         results = score_all(entrants, splits, store, workers, report)
         write_json(places.record, workers.record())
@@ -114,17 +124,24 @@ def _entrants(
 
 
 def fitted_weights(
-    parents: Sequence[Artifact], search: Split, store: EvidenceStore, workers: Workers
+    parents: Sequence[Artifact],
+    search: Split,
+    tasks: Sequence[str],
+    store: EvidenceStore,
+    workers: Workers,
 ) -> tuple[float, ...]:
-    """Weights of an ensemble of the parents, fitted on `search` by a worker that can read no other cases."""
-    mixture = sha256_bytes(dumps(["fit", [parent.digest for parent in parents]]))
+    """Weights of an ensemble of the parents, fitted on `search` by a worker that can read no other cases.
+
+    tasks: those it is fitted on. A parent that saw a task's items in training would get too much weight.
+    """
+    mixture = sha256_bytes(dumps(["fit", [parent.digest for parent in parents], sorted(tasks)]))
     key = evidence_key(mixture, search.cases, SCORER, workers.level)
     known = store.weights(key, len(parents))
     if known is not None:
         return known
     members = [(parent.folder, parent.digest) for parent in parents]
     found = workers.run(
-        fit.request(members, search.folder),
+        fit.request(members, search.folder, tasks),
         readable=[search.folder, *(folder for folder, _ in members)],
         subjects=len(parents),
     )

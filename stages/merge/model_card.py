@@ -8,6 +8,7 @@ import yaml
 from stages.core.records.lineage import Lineage
 from stages.core.records.recipe import cell
 from stages.core.weights import budget
+from stages.merge import terms_section
 
 NAME = "README.md"
 TEXT = """---
@@ -27,6 +28,12 @@ Parents, in the order in which coefficients are listed:
 |---|---|---|---|
 {materials}
 
+## Licence and restrictions
+
+{terms}
+
+## Origin
+
 `lineage.json` beside this card is an in-toto statement from which these bytes can be rebuilt:
 `mergelab verify {id}`. A candidate is no release: its outcome, and the evidence for it, are in `reports/`
 of the repository.
@@ -39,7 +46,7 @@ def model_card(lineage: Lineage) -> str:
         "base_model": [material.id for material in lineage.materials],
         "base_model_relation": "merge",
         "library_name": "transformers",
-        "license": _licence([material.licence for material in lineage.materials]),
+        **terms_section.front(lineage.terms, [material.licence for material in lineage.materials]),
         "tags": ["merge", "mergelab", lineage.recipe.method],
     }
     return TEXT.format(
@@ -53,6 +60,7 @@ def model_card(lineage: Lineage) -> str:
             f"| {material.role} | {material.id} | {material.licence} | `{material.digest}` |"
             for material in lineage.materials
         ),
+        terms=terms_section.section(lineage.terms, lineage.recipe.id),
     )
 
 
@@ -61,8 +69,3 @@ def stated(lineage: Lineage) -> dict[str, str]:
     found = {name: cell(value) for name, value in lineage.recipe.parameters.items()}
     record = lineage.arithmetic.get("budget")
     return found if record is None else {**found, "left unread": budget.told(record)}
-
-
-def _licence(licences: list[str]) -> str:
-    """The one licence of all parents as the Hub spells it; 'other' where they differ."""
-    return licences[0].lower() if len(set(licences)) == 1 else "other"

@@ -14,6 +14,7 @@ from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import drafted, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
+from stages.core.records.terms import of_verdict
 from stages.core.sandbox import crew, levels
 from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint
@@ -59,7 +60,7 @@ def run(
         for one in made:
             if one.folder:
                 folder = draft / one.recipe.id
-                lineage = _lineage(one, one.folder, request, workshop)
+                lineage = _lineage(one, one.folder, request, workshop, of_verdict(verdict))
                 place(one.folder, folder)
                 write_json(folder / lineages.NAME, lineage.to_json())
                 write_text(folder / model_card.NAME, model_card.model_card(lineage))
@@ -143,7 +144,7 @@ def _first_of_each_method(wanted: Sequence[tuple[Recipe, Proposal]], workshop: W
             yield plan(recipe, folders)
 
 
-def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> Lineage:
+def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop, terms: Json) -> Lineage:
     built = read_json(folder / BUILT)
     used = workshop.sources(one.recipe)
     return Lineage(
@@ -155,6 +156,7 @@ def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop) -> L
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),
+        terms=terms,
     )
 
 

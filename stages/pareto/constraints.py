@@ -15,7 +15,8 @@ class Check:
     """One skill of one subject against its reference parent.
 
     state: `lost` (more than the margin is missing, and not by chance), `kept` (the interval excludes a loss
-    beyond the margin), `unproven` (neither was shown), `measured` (the policy sets no margin).
+    beyond the margin), `unproven` (neither was shown), `measured` (the policy sets no margin, or the task was
+    seen in training).
     """
 
     subject: str
@@ -49,7 +50,7 @@ def check(study: Study, measures: Measures, name: str, policy: Policy) -> list[C
 
 
 def _compare(study: Study, measures: Measures, name: str, task: Task, policy: Policy) -> Check:
-    rule = policy.constraints.of(task.kind)
+    rule = None if task.name in study.contaminated else policy.constraints.of(task.kind)
     reference = reference_of(study, task, policy)
     mine, theirs = study.answers(name, task.name), study.answers(reference, task.name)
     paired = paired_difference(mine.correct, theirs.correct, measures.clusters[task.name], policy.confidence)

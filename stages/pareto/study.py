@@ -9,6 +9,7 @@ from stages.core.errors import LabError
 from stages.core.records import evidence as records
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.evidence import Evidence, TaskEvidence
+from stages.core.records.terms import contaminated
 
 SPLIT = "hidden"  # the only split that outcomes may rest on: no search could read it
 NICHE = "niche:"
@@ -79,13 +80,19 @@ class Study:
     lineages: Mapping[str, Json]
 
     @property
+    def contaminated(self) -> frozenset[str]:
+        """Tasks that a model of the family saw in training: reported, and no outcome rests on them."""
+        return contaminated(self.eligibility)
+
+    @property
     def niches(self) -> Sequence[tuple[str, Sequence[str]]]:
-        """(parent id, its niche tasks) for every parent that has a niche, in the order of the parents."""
+        """(parent id, its niche tasks) for every parent that has a niche, in the order of the parents.
+
+        Contaminated tasks are no objective: eligibility saw to it that every parent keeps another.
+        """
+        clean = [task for task in self.tasks if task.name not in self.contaminated]
         found = [
-            (
-                parent,
-                [task.name for task in self.tasks if task.kind.startswith(NICHE) and task.parent == parent],
-            )
+            (parent, [task.name for task in clean if task.kind.startswith(NICHE) and task.parent == parent])
             for parent in self.experiment.parents
         ]
         return [(parent, tasks) for parent, tasks in found if tasks]

@@ -1,101 +1,17 @@
-"""The licence lattice over the table that ships: its laws exhaustively, its decisions by hand."""
+"""What cards state and what follows: SPDX expressions, the rule `licences`, and the files of the table."""
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stages.core.errors import BadRequest
+from stages.eligibility.expressions import choices, take
 from stages.eligibility.facts import Facts
-from stages.eligibility.licences import (
-    NEEDS,
-    NEUTRAL,
-    PERMISSIONS,
-    Level,
-    Terms,
-    alternatives,
-    combine,
-    combine_all,
-    decide,
-    load_table,
-    refusals,
-)
+from stages.eligibility.licences import load_table
 from stages.eligibility.rules import judge
 from tests.eligibility.family import LICENCES, only_refusal, spoil_card
-
-TABLE = load_table(LICENCES)
-ODD = (
-    Terms(frozenset({"Unknown-1"}), (Level.unknown,) * len(PERMISSIONS), reviewed=False),
-    Terms(frozenset({"Other-SA"}), share_alike=frozenset({"Other-SA"})),
-    NEUTRAL,
-)
-ALL = (*TABLE.values(), *(replace(terms, reviewed=True) for terms in TABLE.values()), *ODD)
-READ = {name: replace(terms, reviewed=True) for name, terms in TABLE.items()}
-INTENTS = tuple(NEEDS)
-
-
-def allowed(terms: Terms) -> set[str]:
-    return {intent for intent in INTENTS if not refusals(terms, intent)}
-
-
-def test_combination_is_idempotent() -> None:
-    assert all(combine(one, one) == one for one in ALL)
-
-
-def test_combination_is_commutative() -> None:
-    assert all(combine(one, other) == combine(other, one) for one, other in itertools.product(ALL, ALL))
-
-
-def test_combination_is_associative() -> None:
-    for one, two, three in itertools.product(ALL, ALL, ALL):
-        assert combine(combine(one, two), three) == combine(one, combine(two, three))
-
-
-def test_nothing_at_all_is_neutral() -> None:
-    assert all(combine(one, NEUTRAL) == one for one in ALL)
-
-
-def test_one_more_licence_never_allows_what_was_refused() -> None:
-    for one, two, more in itertools.product(ALL, ALL, ALL):
-        assert allowed(combine_all((one, two, more))) <= allowed(combine(one, two))
-
-
-def test_one_more_parent_with_a_choice_never_allows_what_was_refused() -> None:
-    parts = [[one, other] for one, other in itertools.combinations(ALL[7:], 2)][:24]
-    for first, second, more in itertools.permutations(parts[::3], 3):
-        for intent in INTENTS:
-            if decide([first, second], intent)[1]:
-                assert decide([first, more, second], intent)[1]
-
-
-@pytest.mark.parametrize(
-    ("names", "intents"),
-    [
-        (["Apache-2.0"], INTENTS),
-        (["MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0"], INTENTS),
-        (["Apache-2.0", "CC-BY-SA-4.0"], INTENTS),
-        (["Apache-2.0", "CC-BY-NC-4.0"], ("research", "publish-noncommercial")),
-    ],
-)
-def test_reviewed_licences_allow_these_intents_and_no_others(
-    names: list[str], intents: tuple[str, ...]
-) -> None:
-    assert allowed(combine_all(READ[name] for name in names)) == set(intents)
-
-
-def test_rows_that_no_person_has_reviewed_allow_research_alone() -> None:
-    assert all(allowed(terms) == {"research"} for terms in TABLE.values())
-
-
-def test_two_share_alikes_exclude_each_other() -> None:
-    both = combine(READ["CC-BY-SA-4.0"], ODD[1])
-    assert allowed(both) == set()
-    assert refusals(both, "research") == ["share-alikes exclude each other: CC-BY-SA-4.0, Other-SA"]
-
-
-def test_an_unknown_permission_refuses_by_name() -> None:
-    assert "use may not be permitted (unknown) by Unknown-1" in refusals(ODD[0], "research")
+from tests.eligibility.test_lattice import READ, TABLE
 
 
 @pytest.mark.parametrize(
@@ -104,14 +20,15 @@ def test_an_unknown_permission_refuses_by_name() -> None:
         ("MIT", ["MIT"]),
         ("mit", ["MIT"]),
         ("MIT AND Apache-2.0", ["Apache-2.0 AND MIT"]),
+        ("Apache-2.0 WITH LLVM-exception OR MIT", ["Apache-2.0 WITH LLVM-exception", "MIT"]),
+        ("MIT OR MIT", ["MIT"]),
+        ("GPL-3.0+", ["GPL-3.0-or-later"]),
         ("MIT OR Apache-2.0", ["MIT", "Apache-2.0"]),
         ("CC0-1.0 AND (MIT OR Apache-2.0)", ["CC0-1.0 AND MIT", "Apache-2.0 AND CC0-1.0"]),
     ],
 )
 def test_an_expression_offers_its_choices_in_the_order_written(expression: str, offered: list[str]) -> None:
-    found, problems = alternatives(expression, TABLE)
-    assert [" AND ".join(sorted(terms.identifiers)) for terms in found] == offered
-    assert problems == []
+    assert choices(expression) == (offered, [])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +40,16 @@ def test_an_expression_offers_its_choices_in_the_order_written(expression: str, 
         ("MIT AND", "is no SPDX expression"),
         ("(MIT", "is no SPDX expression"),
         ("x" * 1001, "1001 characters"),
+        ("MIT WITH LLVM-exception", "MIT WITH LLVM-exception: not in conf/licences"),
+        ("Apache-2.0 WITH Classpath-exception-2.0", "Classpath-exception-2.0: not in conf/licences"),
+        ("LicenseRef-llama-3.9", "LicenseRef-llama-3.9: not in conf/licences; did you mean"),
+        ("MIT; rm -rf /", "is no SPDX expression"),
+        ("MIT\nOR\tApache-2.0", "offers a choice, and none is recorded"),
+        ("../MIT", "is no SPDX expression"),
+        ("mit or or apache-2.0", "is no SPDX expression"),
+        ("(" * 900 + "MIT" + ")" * 900, "1803 characters"),
+        ("(" * 498 + "ISC" + ")" * 498, "ISC: not in conf/licences"),
+        ("ΜIT", "not in conf/licences"),  # a Greek capital
         ("other", "other: not in conf/licences"),
         ("NOASSERTION", "NOASSERTION: not in conf/licences"),
         ("MIT OR LicenseRef-house", "LicenseRef-house: not in conf/licences"),
@@ -131,27 +58,42 @@ def test_an_expression_offers_its_choices_in_the_order_written(expression: str, 
     ],
 )
 def test_an_expression_that_is_no_known_licence_permits_nothing(expression: str, problem: str) -> None:
-    found, problems = alternatives(expression, TABLE)
-    assert found == []
+    found, problems = take(expression, TABLE, {})
+    assert found is None
     assert problem in problems[0]
 
 
-def test_the_first_choice_that_allows_the_intent_is_taken() -> None:
-    parts = [[READ["CC-BY-NC-4.0"], READ["MIT"]], [READ["Apache-2.0"]]]
-    assert decide(parts, "publish") == ((READ["MIT"], READ["Apache-2.0"]), [])
-    assert decide(parts, "research") == ((READ["CC-BY-NC-4.0"], READ["Apache-2.0"]), [])
+def test_or_is_refused_until_somebody_records_the_choice_and_what_is_offered_is_named() -> None:
+    assert take("MIT OR Apache-2.0", TABLE, {}) == (
+        None,
+        ["'MIT OR Apache-2.0' offers a choice, and none is recorded (one of: MIT; Apache-2.0)"],
+    )
+    assert take("MIT OR Apache-2.0", TABLE, {"MIT OR Apache-2.0": "Apache-2.0"}) == (TABLE["Apache-2.0"], [])
 
 
-def test_a_refusal_names_the_reasons_of_the_first_choice() -> None:
-    chosen, reasons = decide([[READ["CC-BY-NC-4.0"], ODD[0]]], "serve")
-    assert chosen == (READ["CC-BY-NC-4.0"],)
-    assert reasons == ["commercial is not permitted by CC-BY-NC-4.0"]
+@pytest.mark.parametrize("recorded", ["CC0-1.0", "MIT OR Apache-2.0", "", "MIT AND", "MIT AND Apache-2.0"])
+def test_a_recorded_choice_that_was_not_offered_is_refused(recorded: str) -> None:
+    found, problems = take("MIT OR Apache-2.0", TABLE, {"MIT OR Apache-2.0": recorded})
+    assert found is None
+    assert "expected one of: MIT; Apache-2.0" in problems[0]
+
+
+def test_an_unknown_branch_of_a_choice_refuses_though_another_was_taken() -> None:
+    found, problems = take("MIT OR LicenseRef-house", TABLE, {"MIT OR LicenseRef-house": "MIT"})
+    assert found is None
+    assert "LicenseRef-house: not in conf/licences" in problems[0]
+
+
+def test_with_an_exception_is_held_to_the_terms_of_its_licence() -> None:
+    found, problems = take("Apache-2.0 WITH LLVM-exception", TABLE, {})
+    assert problems == []
+    assert found == replace(TABLE["Apache-2.0"], identifiers=frozenset({"Apache-2.0 WITH LLVM-exception"}))
 
 
 def test_the_rule_records_the_expression_and_its_obligations(tmp_path: Path) -> None:
-    facts = spoil_card(
-        tmp_path, "sort", "licence", to={"weights": "CC-BY-SA-4.0 OR MIT", "data": ["CC-BY-4.0"]}
-    )
+    stated = {"weights": "CC-BY-SA-4.0 OR MIT", "data": ["CC-BY-4.0"]}
+    chosen = {"CC-BY-SA-4.0 OR MIT": "CC-BY-SA-4.0"}
+    facts = spoil_card(tmp_path, "sort", "licence", to={**stated, "chosen": chosen})
     found = next(finding for finding in judge(facts).findings if finding.rule == "licences")
     assert found.passed
     assert found.evidence["expression"] == "Apache-2.0 AND CC-BY-4.0 AND CC-BY-SA-4.0 AND CC0-1.0"

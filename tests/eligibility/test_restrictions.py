@@ -5,12 +5,15 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
+from stages.core.records.card import PII, Restrictions
 from stages.eligibility.facts import Facts
-from stages.eligibility.licences import NEEDS
-from stages.eligibility.restrictions import Combined, combine, combine_all, refusals
+from stages.eligibility.restrictions import OPEN, Combined, combine, combine_all, of, refusals
 from stages.eligibility.rules import judge
+from stages.eligibility.use import INTENTS, Use
 from tests.eligibility.family import everyone, only_refusal, spoil_card
 from tests.eligibility.test_licences import READ
 
@@ -29,13 +32,44 @@ GRID = (
     Combined(consent_expires=LATE, withdrawals=frozenset({"person-7"})),
     Combined(contaminated=frozenset({"mmlu"}), synthetic_from=frozenset({"other-model"})),
     Combined(unknown=frozenset({"pii"})),
+    Combined(waived=frozenset({"pii", "regions"})),
 )
-INTENTS = tuple(NEEDS)
 TODAY = datetime.date(2026, 6, 1)
+SOME = st.frozensets(st.sampled_from(["EU", "DE", "US", "JP"]))
+NAMES = st.frozensets(st.sampled_from(["one", "two", "three"]))
+DAYS = st.none() | st.dates(EARLY, LATE)
+ANY = st.builds(
+    Combined,
+    noncommercial=st.booleans(),
+    no_release=st.booleans(),
+    pii=st.sampled_from(PII),
+    regions=st.none() | SOME,
+    purposes=st.none() | st.frozensets(st.sampled_from(INTENTS)),
+    consent_expires=DAYS,
+    withdrawals=NAMES,
+    contaminated=NAMES,
+    synthetic_from=NAMES,
+    unknown=st.frozensets(st.sampled_from(OPEN)),
+    waived=st.frozensets(st.sampled_from(OPEN)),
+)
+CARDS = st.builds(
+    Restrictions,
+    noncommercial=st.none() | st.booleans(),
+    no_release=st.none() | st.booleans(),
+    pii=st.none() | st.sampled_from(PII),
+    regions=st.none() | SOME.map(tuple),
+    purposes=st.none() | st.frozensets(st.sampled_from(INTENTS)).map(tuple),
+    consent_expires=DAYS,
+    withdrawals=st.none() | NAMES.map(tuple),
+    contaminated=st.none() | NAMES.map(tuple),
+    synthetic_from=st.none() | NAMES.map(tuple),
+)
+ANY_USE = st.builds(Use, st.sampled_from(INTENTS), DAYS, st.none() | SOME)
+QUIET = hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
 
 
 def allowed(combined: Combined, as_of: datetime.date | None) -> set[str]:
-    return {intent for intent in INTENTS if not refusals(combined, intent, as_of)}
+    return {intent for intent in INTENTS if not refusals(combined, Use(intent, as_of))}
 
 
 def test_combination_is_idempotent_commutative_and_associative() -> None:
@@ -44,6 +78,54 @@ def test_combination_is_idempotent_commutative_and_associative() -> None:
         assert combine(one, two) == combine(two, one)
         assert combine(combine(one, two), three) == combine(one, combine(two, three))
         assert combine(one, Combined()) == one
+
+
+@QUIET
+@hypothesis.given(one=ANY, two=ANY, three=ANY)
+def test_the_laws_hold_for_any_restrictions(one: Combined, two: Combined, three: Combined) -> None:
+    assert combine(one, one) == one
+    assert combine(one, two) == combine(two, one)
+    assert combine(combine(one, two), three) == combine(one, combine(two, three))
+    assert combine(one, Combined()) == one
+
+
+@QUIET
+@hypothesis.given(one=ANY, more=ANY, use=ANY_USE)
+def test_no_further_restriction_whatever_turns_a_refusal_into_a_permission(
+    one: Combined, more: Combined, use: Use
+) -> None:
+    assert not refusals(one, use) or refusals(combine(one, more), use)
+
+
+@QUIET
+@hypothesis.given(card=CARDS, waived=st.frozensets(st.sampled_from(OPEN)), use=ANY_USE)
+def test_a_waiver_changes_nothing_but_the_unknowns_of_research(
+    card: Restrictions, waived: frozenset[str], use: Use
+) -> None:
+    before, after = refusals(of(card), use), refusals(of(card, waived), use)
+    left_open = {name for name in OPEN if getattr(card, name) is None}
+    if use.intent != "research" or not waived & left_open:
+        assert bool(before) == bool(after)
+    assert {reason for reason in before if not reason.startswith("unknown")} <= set(after)
+
+
+@pytest.mark.parametrize(
+    ("allowed_in", "used_in", "intents"),
+    [
+        ({"EU"}, {"DE", "FR"}, INTENTS),
+        ({"EU"}, {"DE", "CH"}, ()),
+        ({"DE"}, {"EU"}, ()),
+        ({"EU", "US"}, {"WORLD"}, ()),
+        ({"JP"}, None, ("research",)),
+    ],
+)
+def test_a_use_in_stated_places_is_held_to_the_regions_allowed(
+    allowed_in: set[str], used_in: set[str] | None, intents: tuple[str, ...]
+) -> None:
+    combined = Combined(regions=frozenset(allowed_in))
+    regions = None if used_in is None else frozenset(used_in)
+    found = {intent for intent in INTENTS if not refusals(combined, Use(intent, regions=regions))}
+    assert found == set(intents)
 
 
 @pytest.mark.parametrize("as_of", [None, EARLY, TODAY, LATE])
@@ -77,12 +159,12 @@ def test_each_restriction_leaves_these_intents(combined: Combined, intents: tupl
 
 
 def test_an_expiring_consent_is_refused_when_the_request_states_no_day() -> None:
-    assert refusals(Combined(consent_expires=LATE), "research", None) == [
+    assert refusals(Combined(consent_expires=LATE), Use("research")) == [
         "consent expires on 2027-01-01, and the request states no day to judge by"
     ]
 
 
-@pytest.mark.parametrize("key", ["noncommercial", "no_release", "pii"])
+@pytest.mark.parametrize("key", OPEN)
 def test_a_field_left_open_is_refused_and_its_parent_named(tmp_path: Path, key: str) -> None:
     refused = only_refusal(spoil_card(tmp_path, "recall", "restrictions", key, to=None))
     assert refused.rule == "restrictions"

@@ -182,7 +182,7 @@ def test_ensemble_weights_are_fitted_on_the_search_split_and_nothing_else(
     real = fit.read_cases
     monkeypatch.setattr(fit, "read_cases", lambda path: opened.append(path) or real(path))
     family = [parent(places.parents, name) for name in PARENTS.merge]
-    job = fit.request([(member.folder, member.digest) for member in family], places.cases / "search")
+    job = fit.request([(member.folder, member.digest) for member in family], places.cases / "search", TASKS)
     weights = fit.run(job, lambda done, total: None)["weights"]
     assert sorted(opened) == sorted(path.resolve() for path in (places.cases / "search").iterdir())
     assert weights == list(
@@ -191,6 +191,18 @@ def test_ensemble_weights_are_fitted_on_the_search_split_and_nothing_else(
     shutil.rmtree(places.cases / "hidden")
     shutil.rmtree(places.cases / "selection")
     assert fit.run(job, lambda done, total: None)["weights"] == weights
+
+
+def test_ensemble_weights_are_not_fitted_on_a_task_that_a_parent_saw_in_training(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = sorted(TASKS)
+    opened: list[str] = []
+    real = fit.read_cases
+    monkeypatch.setattr(fit, "read_cases", lambda path: opened.append(path.stem) or real(path))
+    workers = Workers(Isolation("L0", "L0"))
+    stage.run(SUITE, PARENTS, places, workers, lambda *counts: None, contaminated=frozenset({first}))
+    assert opened == others
 
 
 def test_a_worker_renders_the_requests_of_a_split_once_for_all_its_subjects(

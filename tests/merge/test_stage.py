@@ -16,6 +16,7 @@ from stages.merge import rebuild
 from stages.merge.build import Workshop, acquire
 from stages.merge.stage import run
 from stages.merge.store import Store
+from tests.core.records.test_lineage import TERMS
 
 PASSED: Json = {"passed": True, "findings": []}
 
@@ -51,6 +52,21 @@ def test_every_proposal_becomes_a_folder_that_its_lineage_describes(
         assert manifests.load(folder).digest == entry["artifact"]
         manifests.check(folder, manifests.load(folder))
         assert recorded.files == {name: file.sha256 for name, file in manifests.load(folder).files.items()}
+
+
+def test_what_may_be_done_with_a_candidate_is_in_lineage_and_card_and_changes_no_id(
+    request_for: Request, workshop: Workshop, tmp_path: Path
+) -> None:
+    plain = read_json(make(request_for, workshop, tmp_path / "plain") / "index.json")
+    output = make(request_for, workshop, tmp_path / "judged", PASSED | {"terms": TERMS})
+    assert read_json(output / "index.json") == plain
+    for entry in plain["candidates"]:
+        statement = lineages.load(output / entry["id"] / lineages.NAME).statement
+        byproducts = {one["name"]: one for one in statement["predicate"]["runDetails"]["byproducts"]}
+        assert byproducts["terms"]["annotations"] == TERMS
+        card = (output / entry["id"] / "README.md").read_text()
+        assert "license_name: LicenseRef-llama-3.1 AND MIT" in card
+        assert f"“{entry['id']}” does not begin with “Llama”: rename it first" in card
 
 
 def test_the_linear_anchor_is_the_mean_of_the_parents(

@@ -46,30 +46,35 @@ class Niche(Section):
 
 
 class Licence(Section):
-    """SPDX expressions: of the weights, and of each data set they were trained on. Empty means unknown."""
+    """SPDX expressions: of the weights, and of each data set they were trained on. Empty means unknown.
+
+    chosen: which alternative was taken of an expression with OR, e.g. {"MIT OR Apache-2.0": "MIT"}.
+    """
 
     weights: str
     data: Names
+    chosen: dict[str, str] = Field(default_factory=dict, exclude_if=lambda choices: not choices)
 
 
 class Restrictions(Section):
     """What the parent's data or makers forbid. `null` is unknown.
 
-    regions, purposes: where and what for it may be used; empty means anywhere, anything. consent_expires:
-    last day of the shortest consent. withdrawals: ids of people or records that were withdrawn and are
-    still in the weights. contaminated: benchmarks whose items were in the training data. synthetic_from:
-    models that made training data.
+    regions, purposes: where (ISO 3166 codes, EU) and what for it may be used; empty means anywhere, anything.
+    consent_expires: last day of the shortest consent. withdrawals: ids of people or records that were
+    withdrawn and are still in the weights. contaminated: benchmarks (a task, a skill or a whole suite) whose
+    items were in the training data: no selection may rest on them. synthetic_from: models that made training
+    data; the licence of what they made belongs under licence.data.
     """
 
     noncommercial: bool | None
     no_release: bool | None
     pii: Literal["none", "pseudonymous", "personal", "sensitive"] | None
-    regions: Names
-    purposes: Names
+    regions: Names | None
+    purposes: Names | None
     consent_expires: datetime.date | None
-    withdrawals: Names
-    contaminated: Names
-    synthetic_from: Names
+    withdrawals: Names | None
+    contaminated: Names | None
+    synthetic_from: Names | None
 
 
 class Training(Section):
@@ -174,12 +179,12 @@ def template(identifier: str) -> Json:
             "noncommercial": None,
             "no_release": None,
             "pii": None,
-            "regions": [],
-            "purposes": [],
+            "regions": None,
+            "purposes": None,
             "consent_expires": None,
-            "withdrawals": [],
-            "contaminated": [],
-            "synthetic_from": [],
+            "withdrawals": None,
+            "contaminated": None,
+            "synthetic_from": None,
         },
         "training": None,
         "evaluation": None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.core.errors import BadCheckpoint
 from stages.core.records import recipe as recipes
+from stages.core.records import terms
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
@@ -73,6 +74,7 @@ class Lineage:
     isolation: Json  # level, digest of the worker's own proof
     environment: Json  # constraints digest, python, torch
     search: Json  # procedure and the digest of its space
+    terms: Json = None  # what may be done with it (records/terms.py); None where no rule has judged
 
     def to_json(self) -> Json:
         """The statement; subjects are the files of the artifact in sorted order."""
@@ -98,10 +100,14 @@ class Lineage:
                 "runDetails": {
                     "builder": {"id": BUILDER},
                     "metadata": {"invocationId": self.recipe.digest},
-                    "byproducts": [{"name": "environment", "annotations": self.environment}],
+                    "byproducts": [{"name": "environment", "annotations": self.environment}, *self._terms()],
                 },
             },
         }
+
+    def _terms(self) -> list[Json]:
+        """Beside the recipe, so that no change of a licence table makes another candidate."""
+        return [] if self.terms is None else [{"name": terms.KEY, "annotations": self.terms}]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
@@ -24,6 +26,52 @@ LINEAGE = Lineage(
     search={"name": "anchors"},
 )
 
+TERMS: dict[str, Any] = {
+    "licence": {
+        "expression": "LicenseRef-llama-3.1 AND MIT",
+        "permissions": {"use": "yes", "modify": "yes", "share": "yes", "commercial": "no", "serve": "yes"},
+        "obligations": ["keep the notices"],
+        "share_alike": [],
+        "reviewed": False,
+        "families": [],
+        "user_cap": 700,
+        "naming": {"begins": ["Llama"], "displays": ["Built with Llama"]},
+        "use_policies": ["https://example.org/rules"],
+        "excluded_regions": [],
+    },
+    "restrictions": {
+        "noncommercial": True,
+        "no_release": False,
+        "pii": "none",
+        "regions": ["EU"],
+        "purposes": None,
+        "consent_expires": "2027-01-01",
+        "withdrawals": [],
+        "contaminated": ["copy"],
+        "synthetic_from": [],
+        "unknown": [],
+        "waived": ["pii"],
+    },
+    "decisions": {
+        "research": {"allowed": True, "because": []},
+        "publish-noncommercial": {"allowed": False, "because": ["waived for research alone"]},
+        "publish": {"allowed": False, "because": ["commercial is not permitted"]},
+        "serve": {"allowed": False, "because": ["commercial is not permitted"]},
+    },
+    "contaminated": ["copy"],
+    "waivers": [
+        {"parent": "left", "rule": "pii", "why": "none in it", "by": "A. Reader", "until": "2026-06-01"}
+    ],
+    "hub": None,
+    "use": {
+        "intent": "research",
+        "as_of": "2026-01-01",
+        "regions": ["DE"],
+        "monthly_users": 3,
+        "release_name": None,
+    },
+}
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -40,6 +88,18 @@ def test_it_is_an_in_toto_statement_by_in_totos_own_types() -> None:
 def test_its_predicate_is_slsa_provenance_by_slsas_own_types() -> None:
     provenance = ParseDict(LINEAGE.to_json()["predicate"], provenance_pb2.Provenance())
     assert provenance.build_definition.resolved_dependencies[0].digest["sha256"] == "a" * 64
+
+
+def test_the_terms_are_said_beside_the_recipe_and_change_no_id(path: Path) -> None:
+    tree = replace(LINEAGE, terms=TERMS).to_json()
+    ParseDict(tree["predicate"], provenance_pb2.Provenance())
+    named = {one["name"]: one["annotations"] for one in tree["predicate"]["runDetails"]["byproducts"]}
+    assert named["terms"] == TERMS
+    before = LINEAGE.to_json()
+    assert [one["name"] for one in before["predicate"]["runDetails"]["byproducts"]] == ["environment"]
+    assert tree["predicate"]["buildDefinition"] == before["predicate"]["buildDefinition"]
+    write_json(path, tree)
+    assert load(path).recipe.id == RECIPE.id
 
 
 def test_the_recipe_and_the_files_read_back(path: Path) -> None:

@@ -12,12 +12,16 @@ from stages.core.scoring.work import Tell
 KIND = "fit"
 
 
-def request(parents: Sequence[tuple[Path, str]], search: Path) -> dict[str, Json]:
-    """The job. parents: folder and manifest digest of each; search: the folder of the search cases."""
+def request(parents: Sequence[tuple[Path, str]], search: Path, tasks: Sequence[str]) -> dict[str, Json]:
+    """The job. parents: folder and manifest digest of each; search: the folder of the search cases.
+
+    tasks: those of them that it is fitted on.
+    """
     return {
         "kind": KIND,
         "parents": [[str(folder.resolve()), digest] for folder, digest in parents],
         "search": str(search.resolve()),
+        "tasks": sorted(tasks),
     }
 
 
@@ -31,7 +35,7 @@ def run(job: Json, tell: Tell) -> Json:
     from stages.core.weights.reader import Checkpoint
 
     model = ResidentModel(Path(job["parents"][0][0]))
-    cases = [item for path in sorted(Path(job["search"]).glob("*.jsonl")) for item in read_cases(path)]
+    cases = [item for task in job["tasks"] for item in read_cases(Path(job["search"], f"{task}.jsonl"))]
     pairs = [(item.prompt, item.answer) for item in cases]
     likelihoods = []
     for number, (folder, digest) in enumerate(job["parents"], start=1):
