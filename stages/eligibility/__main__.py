@@ -1,7 +1,8 @@
 """`python -m stages.eligibility`: may these parents be merged by these methods? A refusal is a result.
 
-Reads manifests, cards, configurations, tokenizers and tensor headers of data/parents, and the table
-conf/licences; writes data/eligibility.json.
+Reads manifests, cards, configurations, tokenizers and tensor headers of data/parents, the table conf/licences
+and the files of conf/advisories; has the weights measured in disposable workers; writes
+data/eligibility.json.
 """
 
 import sys
@@ -13,20 +14,25 @@ from stages.core.entry import enter
 from stages.core.records.canonical import Json, write_json
 from stages.core.records.verdict import Verdict
 from stages.core.weights import registry
+from stages.eligibility.advisories import load
 from stages.eligibility.facts import Facts, Parent, read
 from stages.eligibility.licences import load_table
+from stages.eligibility.measured import measure, worker
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
 
 SCHEMA = "mergelab/eligibility/1"
 
 
-def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdict:
+def run(
+    request: Request, parents: Path, licences: Path, output: Path, advisories: Path | None = None
+) -> Verdict:
     """Judge the parents that lie under `parents`, write the verdict to `output`, and return it.
 
-    licences: the folder of the reviewed table. Raises LabError for a file that cannot be read.
+    licences: the folder of the reviewed table. advisories: that of those filed; None for none. Raises
+    LabError for a file that cannot be read, NotIsolated where no worker may look at the weights.
     """
-    facts = gather(request, parents, licences)
+    facts = gather(request, parents, licences, advisories)
     verdict = judge(facts)
     write_json(
         output,
@@ -37,24 +43,33 @@ def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdic
             "parents": [_named(parent) for parent in facts.parents],
             "base": _named(facts.base) if facts.base else None,
             "methods": list(facts.methods),
+            "isolation": dict(facts.measured.isolation) if facts.measured else {},
         },
     )
     return verdict
 
 
-def gather(request: Request, parents: Path, licences: Path) -> Facts:
+def gather(request: Request, parents: Path, licences: Path, advisories: Path | None = None) -> Facts:
     """The facts of a request whose parents lie under `parents`."""
     family = request.parents
+    folders = [parents / name for name in (family.base, *family.merge)]
+    base, *merged = (read(folder) for folder in folders)
+    policy, skills = request.policy.eligibility, [task.skill for task in request.suite.tasks.values()]
     return Facts(
-        base=read(parents / family.base),
-        parents=tuple(read(parents / name) for name in family.merge),
+        base=base,
+        parents=tuple(merged),
         methods={name: registry.get(name).space == "delta" for name in request.method},
         intent=family.intent,
         complementarity=family.complementarity,
         suite=(request.suite.name, request.suite.version),
         niches=_niches(request.suite),
-        niche_floor=request.policy.eligibility.niche_accuracy,
+        policy=policy,
+        confidence=request.policy.confidence,
         licences=load_table(licences),
+        measured=measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders)),
+        advisories=load(advisories) if advisories else (),
+        # a request that knows no adapters has none
+        adapters=tuple(name for name in family.merge if getattr(family.members[name], "adapter_on", None)),
         as_of=family.as_of,
     )
 
@@ -63,7 +78,8 @@ def work() -> None:
     """Run the stage in the current directory, and say what every rule found."""
     root = Path.cwd()
     request = load_request(root / "params.yaml")
-    verdict = run(request, root / "data/parents", root / "conf/licences", root / "data/eligibility.json")
+    output, conf = root / "data/eligibility.json", root / "conf"
+    verdict = run(request, root / "data/parents", conf / "licences", output, conf / "advisories")
     for finding in verdict.findings:
         sys.stderr.write(f"{'passed ' if finding.passed else 'REFUSED'} {finding.rule}: {finding.message}\n")
 

@@ -1,10 +1,13 @@
-"""What the rules may know: manifests, cards, configurations, tokenizers, headers. No tensor is read."""
+"""What the rules may know: manifests, cards, configurations, tokenizers, headers, and what workers measured.
+
+No tensor is read here: measured.py has that done in a disposable worker.
+"""
 
 import datetime
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.errors import LabError
@@ -14,8 +17,10 @@ from stages.core.records.canonical import Json
 from stages.core.records.card import Card
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
+from stages.core.records.policy import EligibilityPolicy
 from stages.core.records.verdict import Finding
 from stages.core.weights import header
+from stages.eligibility.advisories import Filed
 from stages.eligibility.licences import Terms
 
 WEIGHTS = "model.safetensors"
@@ -51,12 +56,29 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What workers found in the weights.
+
+    survey: as core/weights/basin.py gives it. losses: as core/scoring/interpolation.py does; None where the
+    policy asks for no probe. left_to: the rule that refuses because nothing could be measured. problem: why a
+    worker gave no answer. isolation: the proofs of the workers.
+    """
+
+    survey: Json = None
+    losses: Json = None
+    left_to: str | None = None
+    problem: str | None = None
+    isolation: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a rule may look at.
 
     methods: name → whether it needs a base. niches: parent → the skills by which the suite measures its
-    niche. niche_floor: least accuracy of a parent on its own niche, 0 to 1. as_of: the day on which
-    consents are judged; None where the request states none.
+    niche. policy, confidence: as the request has them. measured: None where nobody measured, which refuses.
+    advisories: those filed, by sha256. adapters: parents that are adapters on the base. as_of: the day on
+    which consents are judged; None where the request states none.
     """
 
     base: Parent | None
@@ -66,8 +88,12 @@ class Facts:
     complementarity: str
     suite: tuple[str, int]
     niches: Mapping[str, Sequence[str]]
-    niche_floor: float
+    policy: EligibilityPolicy
+    confidence: float
     licences: Mapping[str, Terms]
+    measured: Measured | None = None
+    advisories: Sequence[Filed] = ()
+    adapters: tuple[str, ...] = ()
     as_of: datetime.date | None = None
 
     @property
@@ -120,6 +146,11 @@ def shown(items: Sequence[str], most: int = 5) -> str:
     """The first few of `items` and how many more there are, for a message."""
     more = len(items) - most
     return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def plain(value: float) -> float:
+    """A measured number as evidence: four significant digits."""
+    return float(f"{value:.4g}")
 
 
 def _object(path: Path, content: bytes | None) -> Mapping[str, Json]:

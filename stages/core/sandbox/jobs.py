@@ -1,12 +1,17 @@
 """The kinds of job a worker knows. Each is a function (job, progress) → JSON, run once, after the lock.
 
-A new kind is a function here and a line in `JOBS`; it imports what it needs inside, since nothing that starts
-a thread may be imported before the lock. `progress(done, total)` reaches the caller's on_progress.
+A new kind is a function here and a line in `JOBS`, or a module with such a function named `run` and a line in
+`ELSEWHERE`. It imports what it needs inside, since nothing that starts a thread may be imported before the
+lock; a module elsewhere is imported after it. `progress(done, total)` reaches the caller's on_progress.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from stages.core.errors import LabError
 
 Json: TypeAlias = Any  # as core.records.canonical.Json, whose module a worker has no reason to import
 Progress: TypeAlias = Callable[[int, int], None]
@@ -93,3 +98,19 @@ def _have_no_temporary_folder() -> None:
 
 
 JOBS: Mapping[str, Job] = {"merge": merge, "index": index, "probe": probe}
+ELSEWHERE: Mapping[str, str] = {  # kind → module
+    "survey": "stages.core.weights.basin",
+    "interpolate": "stages.core.scoring.interpolation",
+}
+
+
+def find(kind: str) -> Job:
+    """The job of that kind; its module is imported now. Raises LabError for an unknown kind."""
+    if kind in JOBS:
+        return JOBS[kind]
+    if kind not in ELSEWHERE:
+        raise LabError(f"no job of kind {kind!r} (there are: {', '.join([*JOBS, *ELSEWHERE])})")
+    if os.environ.get("TMPDIR") == NOWHERE:
+        _have_no_temporary_folder()
+    job: Job = import_module(ELSEWHERE[kind]).run
+    return job

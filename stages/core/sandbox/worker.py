@@ -73,7 +73,7 @@ def _serve(request: Json, report: Reporter) -> int:
     peak_memory = _peak_memory_reader()
     report.send(isolation=isolate(request))
     job = request["job"]
-    result = jobs.JOBS[job["kind"]](job, report.progress)
+    result = jobs.find(job["kind"])(job, report.progress)
     report.send(result=result, peak_rss_bytes=peak_memory(), cpu_seconds=time.process_time())
     return 0
 
