@@ -118,7 +118,7 @@ def merge_resistance(facts: Facts) -> Finding:
 
 
 def interpolation(facts: Facts) -> Finding:
-    """No barrier: the mean of two models, and that of all parents, is about as good as the worse of them."""
+    """No barrier: the mean of two models, and that of all parents, is about as good as they are."""
     bound = facts.policy.barrier_nats
     if bound is None:
         return Finding("interpolation", True, "the policy asks for no probe", UNPROBED)
@@ -131,9 +131,9 @@ def interpolation(facts: Facts) -> Finding:
     ends, base = losses["ends"], facts.reference.id
     parents = [name for name in ends if name != base]
     barriers = {
-        f"{name} with {base}": losses["to_base"][name] - max(ends[name], ends[base]) for name in parents
+        f"{name} with {base}": losses["to_base"][name] - (ends[name] + ends[base]) / 2 for name in parents
     }
-    barriers["all parents"] = losses["mean"] - max(ends[name] for name in parents)
+    barriers["all parents"] = losses["mean"] - sum(ends[name] for name in parents) / len(parents)
     return finding(
         "interpolation",
         [

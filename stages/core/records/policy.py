@@ -25,8 +25,8 @@ class EligibilityPolicy(Section):
     base; unit_share: share of a matrix's units that may lie under it. rescale_factor: how much a unit may
     have been scaled where its partner was scaled back. delta_q99: greatest 99th percentile of |delta|, over
     the root mean square of the base's weights, for methods that drop entries by chance and rescale the rest.
-    barrier_nats: by how much the loss of a mean of models may lie over the worse of them, nats an answer
-    token; null: never probed. probe_items: smoke items of each skill for that probe.
+    barrier_nats: by how much the loss of a mean of models may lie over the mean of their losses, nats an
+    answer token; null: never probed. probe_items: smoke items of each skill for that probe.
     """
 
     niche_accuracy: Share

@@ -130,6 +130,7 @@ def _compare(name: str, opened: Sequence["_Open"], found: Likeness) -> Compared:
     spec, others = opened[0].tensors[name], len(opened) - 1
     pairs = list(combinations_with_replacement(range(len(opened)), 2))
     compared = Compared(spec.elements, [], [0] * others, [(0, 0)] * (others * (others - 1) // 2))
+    entries = len(spec.shape) == 2 or (len(spec.shape) == 1 and spec.elements <= REGION)
     rows: list[list[Wide]] = [[] for _ in pairs]
     columns: list[Wide] = []
     for block in range(len(blocks(spec))):
@@ -137,12 +138,10 @@ def _compare(name: str, opened: Sequence["_Open"], found: Likeness) -> Compared:
         _count(singles, compared, found)
         wide = [single.astype(np.float64) for single in singles]
         products = [wide[i] * wide[j] for i, j in pairs]
-        across = [fold_along(product, 0) for product in products] if len(spec.shape) < 3 else []
+        across = [fold_along(product, 0) for product in products] if entries else []
         columns = across if block == 0 else [old + new for old, new in zip(columns, across, strict=True)]
         for pieces, product in zip(rows, products, strict=True):
             pieces.append(fold_along(product, 1))
-        if len(spec.shape) != 2 and spec.elements > REGION:
-            columns = []  # a long vector has no units
     whole = [np.concatenate(pieces) if pieces else np.zeros(0) for pieces in rows]
     compared.gram = [pairwise(sums.tolist()) for sums in whole]
     compared.rows = _sums(pairs, whole, others) if len(spec.shape) == 2 else None
