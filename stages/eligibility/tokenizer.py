@@ -20,6 +20,7 @@ BEHAVIOUR: Final = (
     "pad_token",
     "unk_token",
 )
+TEMPLATE: Final = "chat_template.jinja"
 ABSENT: Final = "absent"
 LISTED: Final = 20  # differing tokens kept as evidence
 NAMES: Final[Mapping[str, str]] = {"normalizer": "normaliser", "added_tokens": "added tokens"}
@@ -49,7 +50,7 @@ def tokenizer(facts: Facts) -> Finding:
 
 def chat_template(facts: Facts) -> Finding:
     """One chat template for all, or none."""
-    templates = {parent.id: parent.tokenizer_config.get("chat_template") or None for parent in facts.family}
+    templates = {parent.id: _template(parent) for parent in facts.family}
     reference = templates[facts.reference.id]
     problems = [
         f"{name} has {'another' if template else 'no'} chat template"
@@ -66,6 +67,13 @@ def chat_template(facts: Facts) -> Finding:
             for name, template in templates.items()
         },
     )
+
+
+def _template(parent: Parent) -> Json:
+    """What tokenizer_config.json says, and the digest of a file of its own, which newer models have."""
+    stated = parent.tokenizer_config.get("chat_template") or None
+    file = parent.manifest.files.get(TEMPLATE)
+    return [stated, file.sha256] if file else stated
 
 
 def _tokens(one: Mapping[str, Json], other: Mapping[str, Json]) -> list[Json]:

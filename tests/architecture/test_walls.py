@@ -33,6 +33,7 @@ TORCH_FREE = (
     "stages.conf",
     "stages.eligibility.__main__",
     "stages.pareto.__main__",
+    "stages.core.weights.basin",
     "stages.core.weights.registry",
     "stages.core.weights.plan",
     "stages.core.scoring.intervals",
