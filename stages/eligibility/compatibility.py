@@ -143,7 +143,14 @@ def configuration(facts: Facts) -> Finding:
         problems,
         fine="normalisation, RoPE, head layout, activation, tied weights and vocabulary size agree",
         move=f"Expected is what {facts.reference.id} has. Choose parents that compute the same function.",
-        evidence={"reference": facts.reference.id, "differences": differences},
+        evidence={
+            "reference": facts.reference.id,
+            "stated": {
+                aspect: {key: reference[key] for key in keys if key in reference}
+                for aspect, keys in ASPECTS.items()
+            },
+            "differences": differences,
+        },
     )
 
 

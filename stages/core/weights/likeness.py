@@ -4,7 +4,8 @@
 
 Every file is hashed as it is read. Numbers are float64 trees of one shape (number 4 of the contract) and
 counts, so they are the same on any machine. The first side is the reference: the base, or else the first
-parent. Torch is not imported: eligibility asks for this before anything is merged.
+parent. Torch is not imported: eligibility asks for this before anything is merged. Memory is bounded by a
+block of REGION float64 entries for every pair of sides, whatever the size of the models.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
