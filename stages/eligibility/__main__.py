@@ -1,7 +1,8 @@
 """`python -m stages.eligibility`: may these parents be merged by these methods? A refusal is a result.
 
-Reads manifests, cards, configurations, tokenizers and tensor headers of data/parents, and the table
-conf/licences; writes data/eligibility.json.
+Reads manifests, cards, configurations, tokenizers and tensor headers of data/parents, the table conf/licences
+and the files of conf/advisories; has the weights measured in disposable workers; writes
+data/eligibility.json.
 """
 
 import sys
@@ -15,7 +16,9 @@ from stages.core.records.terms import KEY as TERMS
 from stages.core.records.verdict import Verdict
 from stages.core.weights import registry
 from stages.eligibility import licences as tables
+from stages.eligibility.advisories import load
 from stages.eligibility.facts import Facts, Parent, read
+from stages.eligibility.measured import measure, worker
 from stages.eligibility.permission import terms
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
@@ -24,12 +27,15 @@ from stages.eligibility.waivers import Waiver
 SCHEMA = "mergelab/eligibility/1"
 
 
-def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdict:
+def run(
+    request: Request, parents: Path, licences: Path, output: Path, advisories: Path | None = None
+) -> Verdict:
     """Judge the parents that lie under `parents`, write the verdict to `output`, and return it.
 
-    licences: the folder of the reviewed table. Raises LabError for a file that cannot be read.
+    licences: the folder of the reviewed table. advisories: that of those filed; None for none. Raises
+    LabError for a file that cannot be read, NotIsolated where no worker may look at the weights.
     """
-    facts = gather(request, parents, licences)
+    facts = gather(request, parents, licences, advisories)
     verdict = judge(facts)
     write_json(
         output,
@@ -41,25 +47,34 @@ def run(request: Request, parents: Path, licences: Path, output: Path) -> Verdic
             "base": _named(facts.base) if facts.base else None,
             "methods": list(facts.methods),
             TERMS: terms(facts),
+            "isolation": dict(facts.measured.isolation) if facts.measured else {},
         },
     )
     return verdict
 
 
-def gather(request: Request, parents: Path, licences: Path) -> Facts:
+def gather(request: Request, parents: Path, licences: Path, advisories: Path | None = None) -> Facts:
     """The facts of a request whose parents lie under `parents`."""
     family = request.parents
     rows = tables.load_rows(licences)
+    folders = [parents / name for name in (family.base, *family.merge)]
+    base, *merged = (read(folder) for folder in folders)
+    policy, skills = request.policy.eligibility, [task.skill for task in request.suite.tasks.values()]
     return Facts(
-        base=read(parents / family.base),
-        parents=tuple(read(parents / name) for name in family.merge),
+        base=base,
+        parents=tuple(merged),
         methods={name: registry.get(name).space == "delta" for name in request.method},
         intent=family.intent,
         complementarity=family.complementarity,
         suite=(request.suite.name, request.suite.version),
         niches=_niches(request.suite),
-        niche_floor=request.policy.eligibility.niche_accuracy,
         licences=tables.table(rows),
+        policy=policy,
+        confidence=request.policy.confidence,
+        measured=measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders)),
+        advisories=load(advisories) if advisories else (),
+        # a request that knows no adapters has none
+        adapters=tuple(name for name in family.merge if getattr(family.members[name], "adapter_on", None)),
         as_of=family.as_of,
         tasks={name: task.skill for name, task in request.suite.tasks.items()},
         regions=None if family.regions is None else frozenset(family.regions),
@@ -77,7 +92,8 @@ def work() -> None:
     """Run the stage in the current directory, and say what every rule found."""
     root = Path.cwd()
     request = load_request(root / "params.yaml")
-    verdict = run(request, root / "data/parents", root / "conf/licences", root / "data/eligibility.json")
+    output, conf = root / "data/eligibility.json", root / "conf"
+    verdict = run(request, root / "data/parents", conf / "licences", output, conf / "advisories")
     for finding in verdict.findings:
         sys.stderr.write(f"{'passed ' if finding.passed else 'REFUSED'} {finding.rule}: {finding.message}\n")
 

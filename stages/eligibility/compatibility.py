@@ -32,15 +32,25 @@ ASPECTS: Final[Mapping[str, tuple[str, ...]]] = {
 ABSENT: Final = "absent"
 EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 HEAD: Final = "lm_head.weight"
+PROJECTIONS: Final[Mapping[str, str]] = {  # endings of names → the key of how many heads their rows are
+    "self_attn.q_proj.weight": "num_attention_heads",
+    "self_attn.k_proj.weight": "num_key_value_heads",
+    "self_attn.v_proj.weight": "num_key_value_heads",
+}
 
 
 def digests(facts: Facts) -> Finding:
     """The files that the rules read are the ones that were acquired."""
     problems = [f"{parent.id}: {shown(parent.altered)} changed" for parent in facts.family if parent.altered]
+    measured = facts.measured
+    if measured and measured.left_to == "digests" and measured.problem:
+        problems.append(measured.problem)
+    hashed = measured is not None and measured.survey is not None
     return finding(
         "digests",
         problems,
-        fine="every file is what its manifest says (weights by size here; by sha256 where they are loaded)",
+        fine="every file is what its manifest says (weights by "
+        + ("sha256, as they were measured)" if hashed else "size here; by sha256 where they are loaded)"),
         move="Run `dvc repro --force parents` to acquire them again.",
         evidence={parent.id: parent.manifest.digest for parent in facts.family},
     )
@@ -133,18 +143,26 @@ def configuration(facts: Facts) -> Finding:
         problems,
         fine="normalisation, RoPE, head layout, activation, tied weights and vocabulary size agree",
         move=f"Expected is what {facts.reference.id} has. Choose parents that compute the same function.",
-        evidence={"reference": facts.reference.id, "differences": differences},
+        evidence={
+            "reference": facts.reference.id,
+            "stated": {
+                aspect: {key: reference[key] for key in keys if key in reference}
+                for aspect, keys in ASPECTS.items()
+            },
+            "differences": differences,
+        },
     )
 
 
 def self_consistency(facts: Facts) -> Finding:
-    """Each configuration agrees with its own tensors and tokenizer: vocabulary rows, token ids, tied head."""
+    """Each configuration agrees with its own tensors and tokenizer: vocabulary, ids, heads, tied head."""
     problems = [f"{parent.id}: {problem}" for parent in facts.family for problem in _inconsistencies(parent)]
     return finding(
         "self_consistency",
         problems,
         fine="every configuration agrees with its own tensors and tokenizer",
         move="Correct config.json at the source, or save the model again.",
+        evidence={parent.id: _vocabulary(parent) for parent in facts.family},
     )
 
 
@@ -206,12 +224,36 @@ def _inconsistencies(parent: Parent) -> Iterator[str]:
     largest = max(_token_ids(parent.tokenizer), default=-1)
     if isinstance(size, int) and largest >= size:
         yield f"vocab_size is {size}, and the tokenizer gives the id {largest}"
+    yield from _head_layout(parent)
     if tied is True and HEAD in parent.tensors:
         yield f"tie_word_embeddings is true, and there is a {HEAD} of its own"
     named = parent.config.get("architectures")
     causal = any(str(name).endswith("ForCausalLM") for name in (named if isinstance(named, list) else ()))
     if tied is False and causal and HEAD not in parent.tensors:
         yield f"tie_word_embeddings is false, and there is no {HEAD}"
+
+
+def _head_layout(parent: Parent) -> Iterator[str]:
+    """Projections whose rows are not as many heads of that size as the configuration says."""
+    stated = effective(parent.config)
+    size = stated.get("head_dim", "")
+    for ending, key in PROJECTIONS.items():
+        heads = stated.get(key, "")
+        if not (size.isdecimal() and heads.isdecimal()):
+            continue
+        wanted = int(heads) * int(size)
+        for name, tensor in parent.tensors.items():
+            if name.endswith(ending) and tensor.shape[:1] != (wanted,):
+                rows = tensor.shape[0] if tensor.shape else 0
+                yield f"{key} is {heads} of {size} rows each, and {name} has {rows}"
+                break
+
+
+def _vocabulary(parent: Parent) -> Json:
+    """Rows of the vocabulary, the ids that the tokenizer gives, and the rows that only pad."""
+    size, largest = parent.config.get("vocab_size"), max(_token_ids(parent.tokenizer), default=-1)
+    padding = size - largest - 1 if type(size) is int and abs(size) < 1 << 53 else None
+    return {"vocab_size": str(size), "largest_id": str(largest), "padding": str(padding)}
 
 
 def _token_ids(tokenizer: Mapping[str, Json]) -> Iterator[int]:

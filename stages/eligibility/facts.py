@@ -1,4 +1,7 @@
-"""What the rules may know: manifests, cards, configurations, tokenizers, headers. No tensor is read."""
+"""What the rules may know: manifests, cards, configurations, tokenizers, headers, and what workers measured.
+
+No tensor is read here: measured.py has that done in a disposable worker.
+"""
 
 import datetime
 import json
@@ -14,8 +17,10 @@ from stages.core.records.canonical import Json
 from stages.core.records.card import Card
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
+from stages.core.records.policy import EligibilityPolicy
 from stages.core.records.verdict import Finding
 from stages.core.weights import header
+from stages.eligibility.advisories import Filed
 from stages.eligibility.lattice import Terms
 from stages.eligibility.use import Use
 from stages.eligibility.waivers import Waiver
@@ -53,14 +58,31 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What workers found in the weights.
+
+    survey: as core/weights/basin.py gives it. losses: as core/scoring/interpolation.py does; None where the
+    policy asks for no probe. left_to: the rule that refuses because nothing could be measured. problem: why a
+    worker gave no answer. isolation: the proofs of the workers.
+    """
+
+    survey: Json = None
+    losses: Json = None
+    left_to: str | None = None
+    problem: str | None = None
+    isolation: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a rule may look at.
 
     methods: name → whether it needs a base. niches: parent → the skills by which the suite measures its
-    niche. niche_floor: least accuracy of a parent on its own niche, 0 to 1. as_of: the day on which
-    consents are judged; None where the request states none. tasks: of the suite, name → skill. regions,
-    monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative taken.
-    hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
+    niche. policy, confidence: as the request has them. measured: None where nobody measured, which refuses.
+    advisories: those filed, by sha256. adapters: parents that are adapters on the base. as_of: the day on
+    which consents are judged; None where the request states none. tasks: of the suite, name → skill.
+    regions, monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative
+    taken. hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
     """
 
     base: Parent | None
@@ -70,8 +92,12 @@ class Facts:
     complementarity: str
     suite: tuple[str, int]
     niches: Mapping[str, Sequence[str]]
-    niche_floor: float
+    policy: EligibilityPolicy
+    confidence: float
     licences: Mapping[str, Terms]
+    measured: Measured | None = None
+    advisories: Sequence[Filed] = ()
+    adapters: tuple[str, ...] = ()
     as_of: datetime.date | None = None
     tasks: Mapping[str, str] = field(default_factory=dict)
     regions: frozenset[str] | None = None
@@ -138,6 +164,11 @@ def shown(items: Sequence[str], most: int = 5) -> str:
     """The first few of `items` and how many more there are, for a message."""
     more = len(items) - most
     return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def plain(value: float) -> float:
+    """A measured number as evidence: four significant digits."""
+    return float(f"{value:.4g}")
 
 
 def _object(path: Path, content: bytes | None) -> Mapping[str, Json]:

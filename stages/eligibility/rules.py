@@ -7,6 +7,14 @@ from collections.abc import Callable
 from typing import Final
 
 from stages.core.records.verdict import Finding, Verdict
+from stages.eligibility.basin import (
+    distinct,
+    finite,
+    interpolation,
+    merge_resistance,
+    same_basin,
+    sparsification,
+)
 from stages.eligibility.compatibility import (
     base_family,
     base_for_methods,
@@ -29,6 +37,12 @@ RULES: Final[tuple[Callable[[Facts], Finding], ...]] = (
     chat_template,
     configuration,
     self_consistency,
+    finite,
+    distinct,
+    same_basin,
+    merge_resistance,
+    interpolation,
+    sparsification,
     licences,
     restrictions,
     evaluation_current,

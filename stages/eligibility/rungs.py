@@ -8,7 +8,13 @@ from stages.core.records.verdict import Verdict
 from stages.eligibility.facts import Facts
 
 Rung = Literal[
-    "output-ensemble", "task-vector-arithmetic", "weight-merge", "align-first", "distillation", "none"
+    "output-ensemble",
+    "adapter-merge",
+    "task-vector-arithmetic",
+    "weight-merge",
+    "align-first",
+    "distillation",
+    "none",
 ]
 STRUCTURE: Final[tuple[tuple[tuple[str, ...], Rung, str], ...]] = (
     (
@@ -22,9 +28,9 @@ STRUCTURE: Final[tuple[tuple[tuple[str, ...], Rung, str], ...]] = (
         "the parents compute differently but read the same tokens: average their outputs, or distil them",
     ),
     (
-        ("base_family",),
+        ("base_family", "same_basin", "merge_resistance", "interpolation"),
         "align-first",
-        "the parents have different histories: bring one into the other's basin before averaging weights",
+        "the parents have different histories or were rearranged: bring one into the other's basin first",
     ),
 )
 
@@ -53,6 +59,11 @@ def recommend(verdict: Verdict, facts: Facts) -> Recommendation:
             return Recommendation(rung, f"{', '.join(named)}: {reason}.{condition}")
     if others:
         return Recommendation("none", f"The weights could be merged, but may not be.{condition}")
+    if facts.base and set(facts.adapters) == {parent.id for parent in facts.parents}:
+        return Recommendation(
+            "adapter-merge",
+            "adapters on one base: merge the adapters, whose ranks add, before whole weights are averaged.",
+        )
     if facts.base:
         return Recommendation(
             "task-vector-arithmetic",

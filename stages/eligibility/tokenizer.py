@@ -1,9 +1,11 @@
 """Rules on text: the same bytes must become the same token ids, or embedding rows mean other things."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from stages.core.records.canonical import Json
+from stages.core.records.files import sha256_bytes
 from stages.core.records.verdict import Finding
 from stages.eligibility.facts import TOKENIZER, Facts, Parent, finding, shown
 
@@ -18,29 +20,37 @@ BEHAVIOUR: Final = (
     "pad_token",
     "unk_token",
 )
+TEMPLATE: Final = "chat_template.jinja"
+ABSENT: Final = "absent"
+LISTED: Final = 20  # differing tokens kept as evidence
 NAMES: Final[Mapping[str, str]] = {"normalizer": "normaliser", "added_tokens": "added tokens"}
 
 
 def tokenizer(facts: Facts) -> Finding:
     """tokenizer.json is equal byte for byte; where it is not, the part that differs is named."""
     reference = facts.reference
-    problems, evidence = [], {}
+    problems, evidence, details = [], {}, {}
     for parent in facts.family:
         evidence[parent.id] = parent.manifest.files[TOKENIZER].sha256
         if differences := list(_differences(reference, parent)):
             problems.append(f"{parent.id} differs from {reference.id} in {shown(differences)}")
+            details[parent.id] = {
+                "differs_in": differences,
+                "tokens": _tokens(reference.tokenizer, parent.tokenizer),
+                "merges": _merges(reference.tokenizer, parent.tokenizer),
+            }
     return finding(
         "tokenizer",
         problems,
         fine="every tokenizer.json is equal byte for byte",
         move="Choose parents with one tokenizer; models with different ones can be distilled, not merged.",
-        evidence={"sha256": evidence},
+        evidence={"sha256": evidence, "differences": details},
     )
 
 
 def chat_template(facts: Facts) -> Finding:
     """One chat template for all, or none."""
-    templates = {parent.id: parent.tokenizer_config.get("chat_template") or None for parent in facts.family}
+    templates = {parent.id: _template(parent) for parent in facts.family}
     reference = templates[facts.reference.id]
     problems = [
         f"{name} has {'another' if template else 'no'} chat template"
@@ -52,7 +62,56 @@ def chat_template(facts: Facts) -> Finding:
         problems,
         fine="the chat template is the same in all" if reference else "none has a chat template",
         move=f"Expected is what {facts.reference.id} has. Choose parents that were trained on one template.",
+        evidence={
+            name: sha256_bytes(json.dumps(template, sort_keys=True).encode()) if template else None
+            for name, template in templates.items()
+        },
     )
+
+
+def _template(parent: Parent) -> Json:
+    """What tokenizer_config.json says, and the digest of a file of its own, which newer models have."""
+    stated = parent.tokenizer_config.get("chat_template") or None
+    file = parent.manifest.files.get(TEMPLATE)
+    return [stated, file.sha256] if file else stated
+
+
+def _tokens(one: Mapping[str, Json], other: Mapping[str, Json]) -> list[Json]:
+    """The first tokens, by id, whose id differs: [token, id expected, id got], as text."""
+    expected, got = dict(_vocabulary_of(one)), dict(_vocabulary_of(other))
+    differing = [token for token in expected | got if expected.get(token) != got.get(token)]
+    ordered = sorted(differing, key=lambda token: (str(expected.get(token, got.get(token))).zfill(20), token))
+    return [
+        [token, str(expected.get(token, ABSENT)), str(got.get(token, ABSENT))] for token in ordered[:LISTED]
+    ]
+
+
+def _vocabulary_of(tokenizer: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    """Every token and its id, the added ones too; of a list of pieces the place is the id."""
+    model = tokenizer.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, dict):
+        yield from vocabulary.items()
+    elif isinstance(vocabulary, list):
+        for place, piece in enumerate(vocabulary):
+            if isinstance(piece, list) and piece:
+                yield str(piece[0]), place
+    added = tokenizer.get("added_tokens")
+    for token in added if isinstance(added, list) else ():
+        if isinstance(token, dict) and isinstance(token.get("content"), str):
+            yield token["content"], token.get("id")
+
+
+def _merges(one: Mapping[str, Json], other: Mapping[str, Json]) -> list[Json]:
+    """The first merge that differs: [rank, expected, got], as text; [] where none does."""
+    lists = []
+    for tokenizer in (one, other):
+        model = tokenizer.get("model")
+        merges = model.get("merges") if isinstance(model, dict) else None
+        lists.append(merges if isinstance(merges, list) else [])
+    rank = _first_difference(*lists)
+    found = [str(merges[rank])[:80] if rank < len(merges) else ABSENT for merges in lists]
+    return [] if lists[0] == lists[1] else [rank, *found]
 
 
 def _differences(reference: Parent, parent: Parent) -> Iterator[str]:

@@ -37,6 +37,7 @@ TORCH_FREE = (
     "stages.eval.__main__",
     "stages.gate.__main__",
     "stages.pareto.__main__",
+    "stages.core.weights.basin",
     "stages.core.weights.registry",
     "stages.core.weights.plan",
     "stages.core.scoring.intervals",

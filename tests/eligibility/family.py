@@ -7,21 +7,46 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import write_json
+from stages.core.records.policy import EligibilityPolicy
 from stages.core.records.verdict import Finding
+from stages.core.sandbox import jobs
 from stages.eligibility.facts import Facts, Parent, read
 from stages.eligibility.licences import load_table
+from stages.eligibility.measured import measure
 from stages.eligibility.rules import judge
 from tests.parents import tiny
 
 LICENCES = Path(__file__).parents[2] / "conf" / "licences"
+POLICY = LICENCES.parent / "policy" / "default.yaml"
 NAMES = ("base", "sort", "recall")
+# each entry of the weights: a twentieth up or down, so that the experts differ from the base and each other
+FILLS = {"base": 1.0, "sort": 1.05, "recall": 0.95}
+STATEMENT = "sort puts words in order, recall finds the partner of a pair"
+
+
+def policy(**changes: Any) -> EligibilityPolicy:
+    """The policy that ships, without the probe: the tiny family cannot be run."""
+    tree = yaml.safe_load(POLICY.read_text())["eligibility"]
+    return EligibilityPolicy.model_validate({**tree, "barrier_nats": None, **changes})
+
+
+def weights_of(name: str, shapes: Mapping[str, tuple[int, ...]] = tiny.SHAPES, **kinds: Any) -> bytes:
+    """The weights of a tiny model."""
+    return tiny.safetensors(shapes, fill=FILLS.get(name, 1.0), **kinds)
+
+
+def here(job: Any) -> tuple[Any, Any]:
+    """What a worker would answer, worked out in this process."""
+    return jobs.find(job["kind"])(job, lambda done, total: None), {"level": "none"}
 
 
 def acquired(folder: Path, **files: Any) -> Parent:
     """A tiny parent as the stage `parents` leaves it: files, card and manifest."""
-    tiny.write(folder, **files)
+    tiny.write(folder, **{"weights": weights_of(folder.name), **files})
     write_json(folder / manifests.NAME, manifests.describe(folder).to_json())
     return read(folder)
 
@@ -29,17 +54,26 @@ def acquired(folder: Path, **files: Any) -> Parent:
 def family(folder: Path, spoiled: Mapping[str, Mapping[str, Any]]) -> Facts:
     """Facts on three models under `folder`; spoiled: id → what `tiny.write` gets for that model."""
     base, *parents = (acquired(folder / name, **spoiled.get(name, {})) for name in NAMES)
-    return Facts(
-        base=base,
-        parents=tuple(parents),
-        methods={"linear": False, "ties": True},
-        intent="research",
-        complementarity="one sorts words, the other recalls pairs",
-        suite=("tiny", 1),
-        niches={"sort": ["sort"], "recall": ["recall"]},
-        niche_floor=0.9,
-        licences=load_table(LICENCES),
+    return measured(
+        folder,
+        Facts(
+            base=base,
+            parents=tuple(parents),
+            methods={"linear": False, "ties": True},
+            intent="research",
+            complementarity=STATEMENT,
+            suite=("tiny", 1),
+            niches={"sort": ["sort"], "recall": ["recall"]},
+            policy=policy(),
+            confidence=0.95,
+            licences=load_table(LICENCES),
+        ),
     )
+
+
+def measured(folder: Path, facts: Facts) -> Facts:
+    """The facts with what their weights, which lie under `folder`, say."""
+    return replace(facts, measured=measure(facts.policy, [], folder, facts.family, here))
 
 
 def spoil(folder: Path, identifier: str, **files: Any) -> Facts:
@@ -49,7 +83,7 @@ def spoil(folder: Path, identifier: str, **files: Any) -> Facts:
 
 def spoil_card(folder: Path, identifier: str, *path: str, to: object) -> Facts:
     """The passing family with one field of one card replaced, named by its keys."""
-    tree = copy.deepcopy(tiny.card(identifier, tiny.safetensors(tiny.SHAPES)))
+    tree = copy.deepcopy(tiny.card(identifier, weights_of(identifier)))
     node = tree
     for key in path[:-1]:
         node = node[key]

@@ -10,7 +10,7 @@ from stages.core.records.canonical import pretty
 from stages.eligibility.compatibility import effective
 from stages.eligibility.facts import Facts
 from stages.eligibility.rules import judge
-from tests.eligibility.family import acquired, only_refusal, spoil, spoil_card
+from tests.eligibility.family import acquired, only_refusal, spoil, spoil_card, weights_of
 from tests.parents import tiny
 
 
@@ -39,7 +39,7 @@ def test_every_tensor_that_differs_is_listed(tmp_path: Path) -> None:
 
 
 def test_another_dtype_is_refused(tmp_path: Path) -> None:
-    weights = tiny.safetensors(tiny.SHAPES, dtype="F16")
+    weights = weights_of("recall", dtype="F16")
     refused = only_refusal(spoil(tmp_path, "recall", weights=weights, card=tiny.card("recall", weights)))
     assert refused.rule == "tensors"
     assert "model.norm.weight expected float32 [4], got float16 [4]" in refused.message
@@ -139,10 +139,13 @@ def test_a_token_id_beyond_the_vocabulary_is_refused(passing: Facts) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_head_that_contradicts_tied_weights_is_refused(tmp_path: Path, tied: bool) -> None:
     shapes = dict(tiny.SHAPES) | ({"lm_head.weight": (5, 4)} if tied else {})
-    weights = tiny.safetensors(shapes)
-    files = {"weights": weights, "config": config(tie_word_embeddings=tied)}
     base, sort, recall = (
-        acquired(tmp_path / name, card=tiny.card(name, weights), **files)
+        acquired(
+            tmp_path / name,
+            weights=(weights := weights_of(name, shapes)),
+            card=tiny.card(name, weights),
+            config=config(tie_word_embeddings=tied),
+        )
         for name in ("base", "sort", "recall")
     )
     sound = spoil(tmp_path / "sound", "sort")

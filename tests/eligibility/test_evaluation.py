@@ -44,9 +44,46 @@ def test_a_parent_without_its_niche_is_refused(tmp_path: Path, scores: dict[str,
     assert reason in refused.message
 
 
-def test_a_parent_exactly_on_the_floor_has_its_niche(tmp_path: Path) -> None:
-    scores = {"sort": 0.9, "recall": 0.5}
-    assert judge(spoil_card(tmp_path, "sort", "evaluation", "scores", to=scores)).passed
+def test_a_parent_shown_to_reach_the_floor_has_its_niche(tmp_path: Path) -> None:
+    scores = {"sort": 0.96, "recall": 0.5}  # 96 of 100: the exact interval at 95 % starts at .9007
+    verdict = judge(spoil_card(tmp_path, "sort", "evaluation", "scores", to=scores))
+    assert verdict.passed, verdict.refusals
+    found = next(finding for finding in verdict.findings if finding.rule == "niche")
+    assert found.evidence["sort"] == {
+        "skill": "sort",
+        "accuracy": 0.96,
+        "items": 100,
+        "at_least": 0.9007,
+        "base": 0.5,
+    }
+
+
+@pytest.mark.parametrize("score", [0.9, 0.95])
+def test_a_parent_over_the_floor_by_luck_is_refused(tmp_path: Path, score: float) -> None:
+    scores = {"sort": score, "recall": 0.5}  # 95 of 100 start at .887
+    refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "scores", to=scores))
+    assert refused.rule == "niche"
+    assert "sort: at 0.95 confidence it is only shown to reach 0.8" in refused.message
+    assert "expected at least 0.9: measure it on more items" in refused.message
+
+
+def test_a_parent_over_the_base_by_luck_is_refused(tmp_path: Path) -> None:
+    scores = {"sort": 0.92, "recall": 0.5}  # the parent's 97 of 100 start at .915
+    refused = only_refusal(spoil_card(tmp_path, "base", "evaluation", "scores", to=scores))
+    assert refused.rule == "niche"
+    assert "reach 0.915 on its niche sort, no more than the base with 0.92" in refused.message
+
+
+def test_a_right_answer_to_one_item_shows_no_niche(tmp_path: Path) -> None:
+    items = {"sort": 1, "recall": 100}
+    refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "items", to=items))
+    assert refused.rule == "niche"  # .97 of 1 item is none of 1
+
+
+def test_a_score_of_an_unknown_number_of_items_is_refused(tmp_path: Path) -> None:
+    refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "items", to={"recall": 100}))
+    assert refused.rule == "niche"
+    assert "sort: its card does not say of how many items its score on sort is" in refused.message
 
 
 @pytest.mark.parametrize("base_score", [0.97, 0.98])
@@ -74,8 +111,34 @@ def test_a_statement_of_twenty_characters_or_fewer_is_refused(passing: Facts, sa
     assert only_refusal(replace(passing, complementarity=said)).rule == "complementarity"
 
 
-def test_a_statement_of_twenty_one_characters_is_accepted(passing: Facts) -> None:
-    assert judge(replace(passing, complementarity="x" * 21)).passed
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sort puts words in order, recall finds partners",
+        "recall: merkt sich Paare. sort: ordnet Wörter.",
+        "(sort) orders lists; what 'recall' adds is memory",
+    ],
+)
+def test_a_statement_that_says_what_each_parent_adds_is_accepted(passing: Facts, said: str) -> None:
+    verdict = judge(replace(passing, complementarity=said))
+    assert verdict.passed, verdict.refusals
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("x" * 200, "does not name sort, recall"),
+        ("sort puts words in order, the other one finds partners", "does not name recall"),
+        ("one sorts words and resort-2 does not, one recalls pairs", "does not name sort, recall"),
+        ("TODO: say why sort and recall belong together here", "holds the placeholder todo"),
+        ("sort and recall: to be decided by whoever merges them", "holds the placeholder to be decided"),
+        ("sort recall sort recall sort recall and and and", "says 1 different words beside names"),
+    ],
+)
+def test_a_statement_without_substance_is_refused(passing: Facts, said: str, problem: str) -> None:
+    refused = only_refusal(replace(passing, complementarity=said))
+    assert refused.rule == "complementarity"
+    assert problem in refused.message
 
 
 def test_an_open_advisory_is_refused_whatever_its_severity(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from stages.core.errors import LabError
 from stages.eligibility.facts import Facts, read
 from stages.eligibility.rules import RULES, judge
-from tests.eligibility.family import acquired, only_refusal, spoil_card
+from tests.eligibility.family import acquired, only_refusal, policy, spoil_card
 from tests.parents import tiny
 
 
@@ -19,7 +19,9 @@ def test_a_sound_family_passes_every_rule(passing: Facts) -> None:
 
 
 def test_a_refusal_stops_no_later_rule(passing: Facts) -> None:
-    verdict = judge(replace(passing, complementarity="", niche_floor=1.0, suite=("other", 2)))
+    verdict = judge(
+        replace(passing, complementarity="", policy=policy(niche_accuracy=1.0), suite=("other", 2))
+    )
     assert len(verdict.findings) == len(RULES)
     refused = [finding.rule for finding in verdict.refusals]
     assert refused == ["evaluation_current", "niche", "complementarity"]

@@ -8,7 +8,7 @@ import pytest
 from stages.eligibility.facts import Facts
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import Recommendation, recommend
-from tests.eligibility.family import spoil, spoil_card
+from tests.eligibility.family import policy, spoil, spoil_card, weights_of
 from tests.parents import tiny
 
 TOKENIZER = {**tiny.TOKENIZER, "normalizer": {"type": "Lowercase"}}
@@ -40,11 +40,11 @@ def test_another_history_recommends_alignment(tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_weighs_more_than_the_history(tmp_path: Path) -> None:
-    card = tiny.card("sort", tiny.safetensors(tiny.SHAPES), family="huge")
+    card = tiny.card("sort", weights_of("sort"), family="huge")
     assert advice(spoil(tmp_path, "sort", tokenizer=TOKENIZER, card=card)).rung == "distillation"
 
 
-@pytest.mark.parametrize("change", [{"complementarity": ""}, {"niche_floor": 1.0}])
+@pytest.mark.parametrize("change", [{"complementarity": ""}, {"policy": policy(niche_accuracy=1.0)}])
 def test_a_refusal_beside_structure_recommends_no_rung_and_names_the_rule(
     passing: Facts, change: dict[str, object]
 ) -> None:

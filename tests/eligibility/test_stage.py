@@ -8,7 +8,7 @@ import yaml
 
 from stages.conf import Request, parse
 from stages.eligibility.__main__ import run
-from tests.eligibility.family import LICENCES, NAMES, acquired
+from tests.eligibility.family import LICENCES, NAMES, STATEMENT, acquired, policy
 
 CONF = LICENCES.parent
 
@@ -24,7 +24,7 @@ def request(**parents: Any) -> Request:
         "base": "base",
         "merge": ["sort", "recall"],
         "members": members,
-        "complementarity": "one sorts words, the other recalls pairs",
+        "complementarity": STATEMENT,
     }
     items = {"search": 8, "selection": 8, "hidden": 24}
     tasks = {
@@ -36,7 +36,7 @@ def request(**parents: Any) -> Request:
         "parents": {**family, **parents},
         "method": {name: {"version": 1, "source": "arXiv 0000.00000"} for name in ("linear", "ties")},
         "budget": group("budget/smoke"),
-        "policy": group("policy/default"),
+        "policy": {**group("policy/default"), "eligibility": policy().model_dump()},
         "isolation": group("isolation/auto"),
         "suite": {"name": "tiny", "version": 1, "items": items, "tasks": tasks},
         "executor": group("executor/serial"),

@@ -10,6 +10,7 @@ import pytest
 
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import write_json
+from stages.core.records.manifest import FileRecord, Manifest
 from stages.eligibility.facts import Facts, read
 from stages.eligibility.rules import judge
 from tests.eligibility.family import only_refusal, spoil
@@ -71,3 +72,46 @@ def test_another_chat_template_is_refused(tmp_path: Path) -> None:
     refused = only_refusal(spoil(tmp_path, "recall", tokenizer_config={"chat_template": "{{ messages }}"}))
     assert refused.rule == "chat_template"
     assert "recall has another chat template" in refused.message
+
+
+def test_a_chat_template_in_a_file_of_its_own_counts(passing: Facts) -> None:
+    files = {**passing.parents[0].manifest.files, "chat_template.jinja": FileRecord("a" * 64, 20)}
+    parent = replace(passing.parents[0], manifest=Manifest(files))
+    refused = only_refusal(replace(passing, parents=(parent, passing.parents[1])))
+    assert refused.rule == "chat_template"
+    assert "sort has another chat template" in refused.message
+    assert refused.evidence["recall"] is None
+
+
+@pytest.mark.parametrize(
+    ("tree", "tokens"),
+    [
+        (
+            changed("model", "vocab", to={"<pad>": 0, "b": 1, "a": 2, "ab": 3, "c": 4}),
+            [["a", "1", "2"], ["b", "2", "1"]],
+        ),
+        (
+            changed("added_tokens", to=[{"id": 0, "content": "<pad>"}, {"id": 4, "content": "<new>"}]),
+            [["<new>", "absent", "4"]],
+        ),
+        (changed("model", "vocab", to={"<pad>": 0, "a": 1, "b": 2, "ab": 3}), [["c", "4", "absent"]]),
+        (
+            changed(
+                "model", "vocab", to=[["<pad>", 0.0], ["b", -1.0], ["a", -1.0], ["ab", -2.0], ["c", -3.0]]
+            ),
+            [["a", "1", "2"], ["b", "2", "1"]],
+        ),
+        (changed("normalizer", to={"type": "Lowercase"}), []),
+    ],
+)
+def test_the_first_tokens_that_differ_are_kept_with_their_ids(
+    tmp_path: Path, tree: dict[str, Any], tokens: list[list[str]]
+) -> None:
+    refused = only_refusal(spoil(tmp_path, "sort", tokenizer=tree))
+    assert refused.evidence["differences"]["sort"]["tokens"] == tokens
+
+
+def test_the_first_merge_that_differs_is_kept_with_its_rank(tmp_path: Path) -> None:
+    tree = changed("model", "merges", to=[["a", "b"], ["ab", "c"]])
+    refused = only_refusal(spoil(tmp_path, "sort", tokenizer=tree))
+    assert refused.evidence["differences"]["sort"]["merges"] == [1, "absent", "['ab', 'c']"]

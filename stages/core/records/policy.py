@@ -15,9 +15,31 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class EligibilityPolicy(Section):
-    """What a parent must show. niche_accuracy: least accuracy on its own niche, by its evaluation card."""
+    """What parents must show before they are merged.
+
+    niche_accuracy: least accuracy on its own niche, by its evaluation card, at the confidence of the policy.
+    distinct: least distance between two models, over the norm of the base. weight_cosine, relative_norm:
+    least cosine of a parent's weights with the base's, and greatest norm of its task vector over that of the
+    base, of the whole and of each layer. norm_factor: by how much the norm of a matrix may change, either
+    way. unit_cosine: least cosine of a neuron, of an entry of a head or of a token with the same one of the
+    base; unit_share: share of a matrix's units that may lie under it. rescale_factor: how much a unit may
+    have been scaled where its partner was scaled back. delta_q99: greatest 99th percentile of |delta|, over
+    the root mean square of the base's weights, for methods that drop entries by chance and rescale the rest.
+    barrier_nats: by how much the loss of a mean of models may lie over the mean of their losses, nats an
+    answer token; null: never probed. probe_items: smoke items of each skill for that probe.
+    """
 
     niche_accuracy: Share
+    distinct: float = Field(gt=0, lt=1)
+    weight_cosine: float = Field(gt=0, lt=1)
+    relative_norm: float = Field(gt=0)
+    norm_factor: float = Field(gt=1)
+    unit_cosine: float = Field(gt=0, lt=1)
+    unit_share: Share
+    rescale_factor: float = Field(gt=1)
+    delta_q99: float = Field(gt=0)
+    barrier_nats: Annotated[float, Field(ge=0)] | None
+    probe_items: int = Field(gt=0)
 
 
 class GatePolicy(Section):

@@ -6,6 +6,7 @@ a thread may be imported before the lock. `tell(done, total)` reaches the caller
 `ELSEWHERE`: named, not imported, so that a stage which starts merges does not depend on how they are scored.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -113,6 +114,8 @@ ELSEWHERE: Mapping[str, str] = {  # kind → module
     "judge": "stages.core.scoring.work.judge",
     "fit": "stages.core.scoring.work.fit",
     "evaluate": "stages.core.scoring.work.evaluate",
+    "survey": "stages.core.weights.basin",
+    "interpolate": "stages.core.scoring.interpolation",
 }
 
 
@@ -122,5 +125,7 @@ def find(kind: str) -> Job:
         return JOBS[kind]
     if kind not in ELSEWHERE:
         raise LabError(f"no job of kind {kind!r} (there are: {', '.join([*JOBS, *ELSEWHERE])})")
+    if os.environ.get("TMPDIR") == NOWHERE:
+        _have_no_temporary_folder()
     job: Job = import_module(ELSEWHERE[kind]).run
     return job

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from stages.core.errors import BadCheckpoint, Unmergeable
+from stages.core.records.canonical import Json
 from stages.core.weights import regions
 from stages.core.weights.backend import Bytes
 from stages.core.weights.fitting import FLOATS
@@ -38,6 +39,15 @@ class Side:
     role: str
     folder: Path
     sha256: Mapping[str, str]
+
+    def to_json(self) -> Json:
+        """The tree that `side_from_json` reads, for the job of a worker."""
+        return {"role": self.role, "folder": str(self.folder), "sha256": dict(self.sha256)}
+
+
+def side_from_json(tree: Json) -> Side:
+    """The side that `Side.to_json` wrote."""
+    return Side(tree["role"], Path(tree["folder"]), tree["sha256"])
 
 
 def build(
