@@ -275,8 +275,11 @@ def sweep(root: Path, overrides: list[str]) -> None:
 
 
 def prepare(root: Path) -> None:
-    """What every stage runs in: this interpreter first on the path, no network, no git if there is none."""
-    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
+    """What every stage runs in: this interpreter first on the path, one thread, no git if there is none.
+
+    Stages that load models put themselves offline (core/scoring/offline.py); parents may fetch.
+    """
+    os.environ.update(DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.chdir(root)
     if not (root / ".git").exists():
