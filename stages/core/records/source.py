@@ -4,9 +4,9 @@ A source names bytes; stages/parents/sources fetches them. Each kind is a sectio
 `kind`. `digest` is a manifest's digest (records/manifest.py), `files` the sha256 of every file to take.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import BeforeValidator, Field
 
 from stages.core.records.schema import Section
 
@@ -67,12 +67,6 @@ class Dvc(Section):
 
 
 Source = Annotated[Repository | LocalPath | Hub | Dvc, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Source] = TypeAdapter(Source)
-
-
-def parse(tree: Any) -> Source:
-    """The source of a plain tree such as {kind: path, path: /models/a}. Raises pydantic's ValidationError."""
-    return _ADAPTER.validate_python(tree)
 
 
 def unpinned(source: Source) -> str | None:

@@ -25,10 +25,10 @@ ELSEWHERE: Final = {kind.name: kind for kind in KINDS if isinstance(kind, Elsewh
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file of a source: bytes that must still be fetched (0: it is here; None: nobody could be asked)."""
+    """One file of a source, and its bytes that must still be fetched: 0 if it is here."""
 
     name: str
-    bytes: int | None
+    bytes: int
 
 
 def work_folder(root: Path) -> Path:

@@ -2,15 +2,15 @@
 
 DVC finds the bytes: in that repository's git objects, in its cache, or on its remote (S3 and the rest), with
 whatever credentials DVC is configured with; the lab reads none. Neither git's nor DVC's own hashes are what
-the bytes are trusted by. Not covered: where that repository's configuration sends DVC; review it with the
-commit.
+the bytes are trusted by. A link in git arrives as the text of its target.
+Not covered: where that repository's configuration sends DVC. Review it with the commit.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records.source import Dvc
@@ -45,18 +45,15 @@ class DvcRemote:
                 raise BadCheckpoint(
                     "dvc-missing", f"{name} is not in {self.where}. Correct path and files in the request."
                 ) from problem
-        if about["type"] != "file" or about.get("islink") or about.get("destination"):
-            raise BadCheckpoint(
-                "dvc-not-a-file", f"{name} of {self.where} is a link or a folder, no plain file."
-            )
+        if about["type"] != "file":
+            raise BadCheckpoint("dvc-not-a-file", f"{name} of {self.where} is a folder, no file.")
         return Offer(name, int(about["size"]))
 
     def download(self, offer: Offer, target: Path, grew: Grew) -> None:
-        """Append to `target` what is missing. Raises BadCheckpoint (`dvc-size`) if the bytes are fewer or
-        more."""
+        """Append to `target` what is missing. Raises BadCheckpoint (`dvc-size`) for another size."""
         with target.open("ab") as writer, self._asking(offer.name):
             with self._files.open(f"{self._folder}/{offer.name}", "rb") as reader:
-                reader.seek(writer.tell())
+                _skip(reader, writer.tell())
                 while writer.tell() <= offer.bytes and (block := reader.read(READ_BYTES)):
                     grew(writer.write(block))
             size = writer.tell()
@@ -87,9 +84,16 @@ class DvcRemote:
             # DVC, git and each remote's own library raise what they like: none of it may end in a traceback
             raise LabError(
                 f"cannot fetch {what} of {self.where}: {type(problem).__name__}: {problem}. What has "
-                "arrived is "
-                "kept: run it again. A remote on S3 needs the extra `s3` (pip install -e '.[s3]')."
+                "arrived is kept: run it again. A remote on S3 needs the extra `s3`: pip install -e '.[s3]'."
             ) from problem
+
+
+def _skip(reader: BinaryIO, count: int) -> None:
+    """Go to byte `count`: a file in git is a stream that cannot jump."""
+    if reader.seekable():
+        reader.seek(count)
+    while not reader.seekable() and count > 0 and (block := reader.read(min(count, READ_BYTES))):
+        count -= len(block)
 
 
 KIND: Final = Elsewhere("dvc", DvcRemote)
