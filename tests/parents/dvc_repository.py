@@ -9,12 +9,18 @@ from pathlib import Path
 from tests.parents import tiny
 
 FOLDER = "models/sorter"
+PYTHON = Path(sys.executable)
 
 
-def run(folder: Path, *words: str, **environment: str) -> str:
-    """What a command prints; git and dvc ask nobody for a name and read no configuration of this machine."""
+def run(folder: Path, *words: str, python: Path = PYTHON, **environment: str) -> str:
+    """What a command prints; git and dvc ask nobody for a name and read no configuration of this machine.
+
+    python: the interpreter whose DVC is meant.
+    """
+    if words[0] == "dvc":
+        words = (str(python), "-m", *words)
     clean = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.environ["PATH"],
         "HOME": str(folder.parent),
         "GIT_CONFIG_NOSYSTEM": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -28,7 +34,9 @@ def run(folder: Path, *words: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def make(folder: Path, *, remote: Mapping[str, str] | None = None, **environment: str) -> str:
+def make(
+    folder: Path, *, remote: Mapping[str, str] | None = None, python: Path = PYTHON, **environment: str
+) -> str:
     """Fill `folder`: weights of a tiny parent in DVC, its other files in git; the commit.
 
     remote: options of its DVC remote, `url` among them, to which the weights are pushed; None for no remote.
@@ -43,7 +51,7 @@ def make(folder: Path, *, remote: Mapping[str, str] | None = None, **environment
         else:
             run(folder, "dvc", "remote", "modify", "--quiet", "store", name, value)
     if remote:
-        run(folder, "dvc", "push", "--quiet", **environment)
+        run(folder, "dvc", "push", "--quiet", python=python, **environment)
     return commit(folder)
 
 
