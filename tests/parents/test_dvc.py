@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,18 @@ def test_a_place_that_is_not_there_is_one_message(
     asked = member(folder, commit, digests(folder)).source.model_dump() | changes
     with pytest.raises(LabError, match=message):
         get(Member(source=asked), root)
+
+
+@pytest.mark.skipif(find_spec("dvc_s3") is not None, reason="the extra `s3` is installed")
+def test_a_remote_on_s3_asks_for_the_extra_where_it_is_missing(
+    registry: tuple[Path, str], root: Path
+) -> None:
+    folder, _ = registry
+    settings = folder / ".dvc/config"
+    settings.write_text(settings.read_text().replace(str(folder.parent / "remote"), "s3://models/store"))
+    commit = other.commit(folder)
+    with pytest.raises(LabError, match="A remote on S3 needs the extra `s3`"):
+        get(member(f"file://{folder}", commit, digests(folder)), root)
 
 
 def test_what_pin_prints_is_a_source_that_can_be_acquired(registry: tuple[Path, str], root: Path) -> None:

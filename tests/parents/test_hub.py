@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from stages.conf import Member
-from stages.core.errors import BadCheckpoint, LabError
+from stages.conf import Member, Parents
+from stages.core.errors import BadCheckpoint, BadRequest, LabError
 from stages.core.records import manifest as manifests
 from stages.parents import sources
 from stages.parents.acquire import acquire
+from stages.parents.fetch import fetch
+from stages.parents.pin import pin
 from tests.parents import tiny
 from tests.parents.hub_server import COMMIT, REPO, Hub, serving
 
@@ -289,3 +291,52 @@ def test_what_would_be_fetched_is_told_by_file_and_bytes(hub: Hub, root: Path) -
     assert told == {name: len(data) for name, data in hub.files.items()}
     get(member, root)
     assert {want.bytes for want in sources.wanted(member.source, root)} == {0}
+
+
+def test_fetching_beforehand_lets_the_stage_run_offline(
+    hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {name: pinned(hub) for name in ("base", "sorter", "other")}
+    parents = Parents(base="base", merge=("sorter", "other"), members=members, complementarity="")
+    would = fetch(parents, root, dry_run=True)
+    assert sum(need.bytes for need in would if need.parent == "base") == sum(map(len, hub.files.values()))
+    assert hub.requests("GET", WEIGHTS) == []
+    fetch(parents, root, dry_run=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    get(members["sorter"], root)
+
+
+ASKED = f"{{kind: hub, repo: {REPO}, commit: {COMMIT}}}"
+
+
+def test_what_pin_prints_is_a_source_that_can_be_acquired(hub: Hub, root: Path) -> None:
+    hub.files |= {"pytorch_model.bin": b"\x80\x04.", "../../evil.json": b"{}", "README.md": b"words"}
+    found = pin(ASKED, root)
+    taken = {
+        name: sha256(hub.files[name]) for name in (WEIGHTS, "config.json", "tokenizer.json", "card.json")
+    }
+    assert found.source["files"] == taken
+    assert found.left == ["../../evil.json", "README.md", "pytorch_model.bin"]
+    hub.asked.clear()
+    assert get(Member(source=found.source), root).digest == found.manifest.digest
+    assert hub.asked == []  # it was fetched, and kept, when it was pinned
+
+
+def test_pin_prints_nothing_for_a_model_that_no_parent_may_be(hub: Hub, root: Path) -> None:
+    hub.files["config.json"] = json.dumps(tiny.CONFIG | {"auto_map": {}}).encode()
+    with pytest.raises(BadCheckpoint, match="auto_map"):
+        pin(ASKED, root)
+
+
+def test_pin_refuses_bytes_that_are_not_those_the_hub_states(hub: Hub, root: Path) -> None:
+    data = hub.files[WEIGHTS]
+    hub.instead[WEIGHTS] = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(BadCheckpoint, match="its bytes give"):
+        pin(ASKED, root)
+
+
+@pytest.mark.parametrize("commit", ["main", "v1.0", COMMIT[:12], COMMIT.upper()])
+def test_a_revision_that_can_move_is_refused(hub: Hub, root: Path, commit: str) -> None:
+    with pytest.raises(BadRequest, match=r"source\.commit: expected the 40 hexadecimal digits"):
+        pin(f"{{kind: hub, repo: {REPO}, commit: '{commit}'}}", root)
+    assert hub.asked == []

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def environment(name: str, *arguments: str, beside: str | None = None) -> Path:
-    """The interpreter of an environment into which pip installed `arguments`. beside: packages it sees too."""
+    """The interpreter of an environment that pip made with `arguments`. beside: packages it sees too."""
     python = PLACE / name / "bin" / "python"
     done = PLACE / f"{name}.done"
     if not done.exists():
