@@ -33,6 +33,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+parents = typer.Typer(help="Parents that lie elsewhere.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(parents, name="parents")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, markup=False)
 
@@ -230,6 +232,32 @@ def import_recipe(recipe: Path, identifier: Id = None, models: Models = None) ->
         out.print(written.text(), markup=False, soft_wrap=True)
 
 
+@parents.command()
+def fetch(
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list files and bytes.")] = False,
+) -> None:
+    """Fetch what the request's parents need, so that a run needs no network; resumes where it was cut."""
+    from stages.parents.fetch import fetch as fetching
+
+    with told():
+        root = repository()
+        found = fetching(requested(root, overrides)[0].parents, root, dry_run=dry_run)
+        for need in found:
+            out.print(f"{need.parent}/{need.file}: " + (f"{need.bytes:,} bytes" if need.bytes else "here"))
+        total = sum(need.bytes for need in found)
+        out.print(f"{total:,} bytes {'to fetch' if dry_run else 'fetched'}")
+
+
+@parents.command()
+def pin(source: str) -> None:
+    """Fetch SOURCE ('{kind: hub, repo: …, commit: …}') once, and print it with the digests to commit."""
+    from stages.parents.pin import pin as pinning
+
+    with told():
+        out.print(pinning(source, repository()).text(), markup=False, soft_wrap=True, end="")
+
+
 def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> None:
     """Run `verify` or `rebuild` on the wanted candidates and exit 3 if one differs."""
     from stages.merge import rebuild as rebuilding
@@ -318,8 +346,11 @@ def sweep(root: Path, overrides: list[str]) -> None:
 
 
 def prepare(root: Path) -> None:
-    """What every stage runs in: this interpreter first on the path, no network, no git if there is none."""
-    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
+    """What every stage runs in: this interpreter first on the path, one thread, no git if there is none.
+
+    Stages that load models put themselves offline (core/scoring/offline.py); parents may fetch.
+    """
+    os.environ.update(DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.chdir(root)
     if not (root / ".git").exists():

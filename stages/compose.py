@@ -21,6 +21,7 @@ from stages.conf import Parameter, Request, load_request, parse, unsearchable
 from stages.core.errors import BadRequest
 from stages.core.records.schema import nearest
 from stages.core.weights import registry
+from stages.parents import sources
 
 CONFIG = "config"
 PARAMS = Path("params.yaml")
@@ -86,9 +87,9 @@ def inconsistencies(root: Path, request: Request) -> Iterator[str]:
             yield f"method.{name}.version: expected {registry.get(name).version}, got {method.version}"
         yield from _search_problems(name, method.parameters, len(request.parents.merge))
     for name, member in request.parents.members.items():
-        path = Path(member.source.path).expanduser()
-        if not (root / path).is_dir():
-            yield f"parents.members.{name}.source.path: no directory {str(path)!r} here"
+        yield from sources.problems(name, member.source, root, adapter=member.adapter_on is not None)
+        if member.card and not (root / member.card).is_file():
+            yield f"parents.members.{name}.card: no file {member.card!r} here"
 
 
 def _search_problems(name: str, parameters: Mapping[str, Parameter], parents: int) -> Iterator[str]:

@@ -15,11 +15,11 @@ from stages.core.errors import BadRequest
 from stages.core.records.canonical import Json
 from stages.core.records.policy import Policy
 from stages.core.records.schema import Section, explain, nearest
+from stages.core.records.source import Source, unpinned
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 LINES = "lines"  # registry.LINES, named again: this module starts without the methods
 READ_BYTES = "read_bytes"  # registry.READ_BYTES
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Experiment(Section):
@@ -30,18 +30,23 @@ class Experiment(Section):
     question: str = Field(min_length=10)
 
 
-class Source(Section):
-    """Where a parent comes from. `digest`: the manifest digest it must have, where it is already known."""
-
-    kind: Literal["repository", "local"]
-    path: str = Field(min_length=1)
-    digest: Digest | None = None
-
-
 class Member(Section):
-    """One model of the family."""
+    """One model of the family.
+
+    card: its card.json, a file under data/sources, for a source that brings none of ours. adapter_on: the id
+    of the base that this LoRA adapter was trained on; the parent is then that base with the adapter merged
+    in.
+    """
 
     source: Source
+    card: str | None = Field(default=None, pattern=r"^data/sources(/[A-Za-z0-9][A-Za-z0-9._-]*)+\.json$")
+    adapter_on: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> "Member":
+        if why := unpinned(self.source):
+            raise ValueError(f"source.{why}")
+        return self
 
 
 class Waiver(Section):
@@ -87,6 +92,12 @@ class Parents(Section):
         for name in (self.base, *self.merge):
             if name not in self.members:
                 raise ValueError(f"{name!r} is not among the members{nearest(name, self.members)}")
+        for name, member in self.members.items():
+            if member.adapter_on not in (None, self.base) or (member.adapter_on and name == self.base):
+                raise ValueError(
+                    f"members.{name}.adapter_on: expected the base, {self.base!r}, of an expert; "
+                    f"got {member.adapter_on!r}"
+                )
         return self
 
 

@@ -166,6 +166,45 @@ def test_a_parent_that_is_not_there_is_told(root: Path) -> None:
     assert any("no directory 'data/sources/" in problem for problem in check(root))
 
 
+HUB = {"kind": "hub", "repo": "org/model", "commit": "0" * 40}
+NEEDED = dict.fromkeys(("model.safetensors", "config.json", "tokenizer.json"), "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (HUB, "parents.members.pico-a: source.files: missing"),
+        (HUB | {"commit": "main", "files": NEEDED}, "parents.members.pico-a.source.commit: expected the 40"),
+        (
+            HUB | {"files": NEEDED | {"x.bin": "0" * 64}},
+            "parents.members.pico-a.source.files: x.bin may run code",
+        ),
+        (
+            HUB | {"files": {"config.json": "0" * 64}},
+            "parents.members.pico-a.source.files: model.safetensors is",
+        ),
+        (HUB | {"files": NEEDED, "revision": "x"}, "parents.members.pico-a.source.revision: unknown key"),
+        ({"kind": "local", "path": "/x"}, "parents.members.pico-a.source.kind: unknown 'local'"),
+        ({"path": "/x"}, "parents.members.pico-a.source.kind: missing"),
+    ],
+)
+def test_a_source_that_cannot_be_honoured_is_told_without_asking_anybody(
+    root: Path, source: dict[str, object], problem: str
+) -> None:
+    tree = yaml.safe_load((root / "conf/parents/shipped.yaml").read_text())
+    tree["members"]["pico-a"]["source"] = source
+    (root / "conf/parents/shipped.yaml").write_text(yaml.safe_dump(tree))
+    assert any(f": {problem}" in found for found in check(root)), check(root)
+
+
+def test_a_pinned_source_elsewhere_has_no_problem_but_a_card_that_is_not_there(root: Path) -> None:
+    tree = yaml.safe_load((root / "conf/parents/shipped.yaml").read_text())
+    tree["members"]["pico-a"] = {"source": HUB | {"files": NEEDED}, "card": "data/sources/nobody.json"}
+    (root / "conf/parents/shipped.yaml").write_text(yaml.safe_dump(tree))
+    (found,) = check(root)
+    assert "parents.members.pico-a.card: no file 'data/sources/nobody.json'" in found
+
+
 def test_a_task_of_a_parent_that_is_not_merged_is_told(root: Path) -> None:
     tree = yaml.safe_load((root / "params.yaml").read_text())
     name = next(name for name, task in tree["suite"]["tasks"].items() if task.get("parent"))

@@ -6,10 +6,11 @@ from time import monotonic
 from typing import TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 Report: TypeAlias = Callable[[int, int, int], None]
 """report(done, rejected, total): called after every unit; rejected is shown only when it can happen."""
+QUIET_SECONDS = 2.0  # a transfer that is over sooner says nothing; later it speaks this often at most
 
 
 @contextmanager
@@ -43,3 +44,37 @@ def _lines(console: Console, words: Callable[[int, int, int], str]) -> Report:
         )
 
     return report
+
+
+@contextmanager
+def transfer(noun: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields a function to call with every number of bytes that arrived; total: all of them.
+
+    It shows a bar on a terminal, elsewhere a line now and then, e.g. 'pico-a: 12.3 of 60.8 MB'.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal or total == 0:
+        yield _amounts(console, noun, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(noun, total=total)
+        yield lambda more: bar.advance(task, more)
+
+
+def _amounts(console: Console, noun: str, total: int) -> Callable[[int], None]:
+    done, spoke = 0, monotonic()
+
+    def grew(more: int) -> None:
+        nonlocal done, spoke
+        done += more
+        if monotonic() - spoke >= QUIET_SECONDS:
+            spoke = monotonic()
+            console.print(f"{noun}: {done / 1e6:.1f} of {total / 1e6:.1f} MB", highlight=False)
+
+    return grew

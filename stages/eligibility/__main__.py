@@ -73,8 +73,7 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
         confidence=request.policy.confidence,
         measured=measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders)),
         advisories=load(advisories) if advisories else (),
-        # a request that knows no adapters has none
-        adapters=tuple(name for name in family.merge if getattr(family.members[name], "adapter_on", None)),
+        adapters=tuple(name for name in family.merge if family.members[name].adapter_on),
         as_of=family.as_of,
         tasks={name: task.skill for name, task in request.suite.tasks.items()},
         regions=None if family.regions is None else frozenset(family.regions),

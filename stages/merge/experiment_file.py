@@ -155,7 +155,7 @@ def _source(folder: Path, root: Path) -> dict[str, str]:
     home = root.resolve()
     if folder.is_relative_to(home):
         return {"kind": "repository", "path": str(folder.relative_to(home))}
-    return {"kind": "local", "path": str(folder)}
+    return {"kind": "path", "path": str(folder)}
 
 
 def _niche(card: Card) -> str:

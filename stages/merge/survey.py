@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.conf import Request
+from stages.core.errors import LabError
 from stages.core.records import manifest as manifests
 from stages.core.records.files import sha256_bytes
 from stages.core.records.lineage import Proposal
 from stages.core.records.recipe import Recipe
+from stages.core.records.source import LocalPath, Repository
 from stages.core.weights import plan as plans
 from stages.core.weights.plan import Plan
 from stages.merge.propose import Family, propose
@@ -53,9 +55,10 @@ class Survey:
 def survey(root: Path, request: Request) -> Survey:
     """Plan every proposal of `request` without reading a weight.
 
-    Headers are read at the source. Parents that were not acquired yet give candidates provisional ids.
+    Headers are read at the source, an adapter's at its base. Parents that were not acquired yet give
+    candidates provisional ids. Raises LabError for a parent that lies elsewhere and was not acquired.
     """
-    folders = {name: root / Path(m.source.path).expanduser() for name, m in request.parents.members.items()}
+    folders = {name: _headers(root, request, name) for name in request.parents.members}
     digests = {name: _digest(root / PARENTS / name, name) for name in folders}
     base, merge = request.parents.base, request.parents.merge
     family = Family(
@@ -66,6 +69,18 @@ def survey(root: Path, request: Request) -> Survey:
     return Survey(
         [(recipe, why, plans.plan(recipe, sources)) for recipe, why in found], request.executor.workers
     )
+
+
+def _headers(root: Path, request: Request, name: str) -> Path:
+    """A folder whose headers are those that the parent has, or will have."""
+    member = request.parents.members[name]
+    if member.adapter_on:
+        return _headers(root, request, member.adapter_on)
+    if isinstance(member.source, Repository | LocalPath):
+        return root / Path(member.source.path).expanduser()
+    if not (root / PARENTS / name / manifests.NAME).is_file():
+        raise LabError(f"{name} lies elsewhere and was not acquired yet. Run `dvc repro parents`.")
+    return root / PARENTS / name
 
 
 def _digest(acquired: Path, name: str) -> str:

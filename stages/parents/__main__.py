@@ -16,7 +16,7 @@ from stages.parents.acquire import acquire
 def run(parents: Parents, root: Path, output: Path) -> dict[str, Manifest]:
     """Acquire the base and every parent, the base first; id → manifest. Raises BadCheckpoint as `acquire`."""
     names = [parents.base, *(name for name in parents.merge if name != parents.base)]
-    return acquire({name: parents.members[name].source for name in names}, root, output)
+    return acquire({name: parents.members[name] for name in names}, root, output)
 
 
 def work() -> None:

@@ -20,6 +20,7 @@ from stages.core.records.manifest import NAME as MANIFEST
 from stages.core.weights import header
 
 WEIGHTS: Final = "model.safetensors"
+ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 REQUIRED: Final = (WEIGHTS, "config.json", "tokenizer.json")
 MIB: Final = 1 << 20
 LIMIT_BYTES: Final[Mapping[str, int | None]] = {  # None: only the disk limits it
@@ -38,6 +39,23 @@ LIMIT_BYTES: Final[Mapping[str, int | None]] = {  # None: only the disk limits i
     "NOTICE": MIB,
     "README.md": MIB,
 }
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which files a kind of artifact consists of: those it must have, and the size limit of each it may
+    have."""
+
+    required: tuple[str, ...]
+    limits: Mapping[str, int | None]
+
+
+MODEL: Final = Layout(REQUIRED, LIMIT_BYTES)
+ADAPTER: Final = Layout(  # a LoRA adapter; a tokenizer beside it must be its base's (adapters.py)
+    (ADAPTER_WEIGHTS, "adapter_config.json"),
+    {ADAPTER_WEIGHTS: None, "adapter_config.json": MIB}
+    | {name: limit for name, limit in LIMIT_BYTES.items() if name not in (WEIGHTS, "config.json")},
+)
 CHAT_TEMPLATE_CHARACTERS: Final = 1 << 16  # the longest in common use are under 20,000
 MAX_FILES: Final = 64
 MAX_DEPTH: Final = 64  # of JSON: configurations and tokenizers in use stay under 12
@@ -57,19 +75,19 @@ class Problem:
     message: str
 
 
-def outside(folder: Path) -> list[Problem]:
+def outside(folder: Path, layout: Layout = MODEL) -> list[Problem]:
     """What is wrong with the entries of `folder`, told without opening any of them."""
     entries = sorted(folder.iterdir())
     if len(entries) > MAX_FILES:
         return [_problem("too-many-files", ".", f"holds {len(entries)} entries; the limit is {MAX_FILES}.")]
-    problems = [problem for entry in entries for problem in _entry(entry)]
+    problems = [problem for entry in entries for problem in _entry(entry, layout)]
     twins: dict[str, str] = {}
     for name in (entry.name for entry in entries):
         other = twins.setdefault(name.casefold(), name)
         if other != name:
             problems.append(_problem("case-twins", name, f"and {other!a} differ in case alone. Remove one."))
     present = {entry.name for entry in entries}
-    for name in REQUIRED:
+    for name in layout.required:
         if name not in present:
             problems.append(_problem("file-missing", name, f"is missing in {folder}. Add it."))
     return problems
@@ -87,7 +105,15 @@ def refuse(identifier: str, problems: Sequence[Problem]) -> None:
         raise BadCheckpoint(problems[0].code, "\n".join(lines))
 
 
-def _entry(path: Path) -> Iterator[Problem]:
+def named(name: str, size: int | None, layout: Layout = MODEL) -> Iterator[Problem]:
+    """What is wrong with a file of that name and size in bytes (None: not known yet)."""
+    if name not in layout.limits:
+        yield _unlisted(name, layout)
+    elif size is not None and size > (layout.limits[name] or size):
+        yield _problem("file-size", name, f"holds {size} bytes; the limit is {layout.limits[name]}.")
+
+
+def _entry(path: Path, layout: Layout) -> Iterator[Problem]:
     """The entry itself: its kind before its name, its name before its size."""
     about = path.lstat()
     if stat.S_ISLNK(about.st_mode):
@@ -96,14 +122,11 @@ def _entry(path: Path) -> Iterator[Problem]:
         yield _problem("sub-folder", path.name, "is a folder. An artifact is flat: remove it.")
     elif not stat.S_ISREG(about.st_mode):
         yield _problem("not-a-file", path.name, "is a device, pipe or socket. Remove it.")
-    elif path.name not in LIMIT_BYTES:
-        yield _unlisted(path.name)
-    elif about.st_size > (LIMIT_BYTES[path.name] or about.st_size):
-        limit = LIMIT_BYTES[path.name]
-        yield _problem("file-size", path.name, f"holds {about.st_size} bytes; the limit is {limit}.")
+    else:
+        yield from named(path.name, about.st_size, layout)
 
 
-def _unlisted(name: str) -> Problem:
+def _unlisted(name: str, layout: Layout) -> Problem:
     suffix = Path(name.casefold()).suffix
     if not PLAIN_NAME.fullmatch(name):
         return _problem("name", ascii(name[:80]), "is no plain file name. Remove it.")
@@ -115,7 +138,13 @@ def _unlisted(name: str) -> Problem:
         return _problem("code", name, "is code. Parents bring none: remove it.")
     if re.fullmatch(r"model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json", name):
         return _problem("sharded", name, f"is part of a sharded checkpoint. Save it as one {WEIGHTS}.")
-    return _problem("not-listed", name, f"is not among the files of an artifact ({', '.join(LIMIT_BYTES)}).")
+    if name in (ADAPTER_WEIGHTS, "adapter_config.json"):
+        return _problem(
+            "adapter", name, "belongs to a LoRA adapter. Write adapter_on: (the base) in the request."
+        )
+    return _problem(
+        "not-listed", name, f"is not among the files of an artifact ({', '.join(layout.limits)})."
+    )
 
 
 def _content(path: Path) -> Iterator[Problem]:
@@ -127,7 +156,7 @@ def _content(path: Path) -> Iterator[Problem]:
             path.name,
             f"is a Git LFS pointer ({path.stat().st_size} bytes). Run `git lfs pull`.",
         )
-    elif path.name == WEIGHTS:
+    elif path.suffix == ".safetensors":
         try:
             read_header(path)
         except BadCheckpoint as problem:

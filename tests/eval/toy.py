@@ -23,7 +23,7 @@ PARENTS = Parents.model_validate(
     {
         "base": "base",
         "merge": ["a", "b"],
-        "members": {name: {"source": {"kind": "local", "path": f"models/{name}"}} for name in NAMES},
+        "members": {name: {"source": {"kind": "path", "path": f"models/{name}"}} for name in NAMES},
         "complementarity": "none at all",
     }
 )

@@ -29,7 +29,7 @@ PARENTS = Parents.model_validate(
         "base": "base",
         "merge": ["a", "b"],
         "members": {
-            name: {"source": {"kind": "local", "path": f"models/{name}"}} for name in ("base", "a", "b")
+            name: {"source": {"kind": "path", "path": f"models/{name}"}} for name in ("base", "a", "b")
         },
         "complementarity": "none at all",
     }

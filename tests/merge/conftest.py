@@ -61,7 +61,7 @@ def request_for(parents: Path) -> Request:
             "base": "base",
             "merge": ["left", "right"],
             "members": {
-                name: {"source": {"kind": "local", "path": str(parents / name)}}
+                name: {"source": {"kind": "path", "path": str(parents / name)}}
                 for name in ("base", "left", "right")
             },
             "complementarity": "They differ.",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stages.conf import Source
+from stages.conf import Member
 from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
@@ -22,12 +22,12 @@ from stages.parents.acquire import acquire
 from tests.parents import tiny
 
 
-def here(folder: Path) -> Source:
-    return Source(kind="repository", path=str(folder.relative_to(folder.parents[1])))
+def here(folder: Path) -> Member:
+    return Member(source={"kind": "repository", "path": str(folder.relative_to(folder.parents[1]))})
 
 
 def acquire_one(folder: Path, output: Path, **source: Any) -> manifests.Manifest:
-    asked = Source(**{"kind": "repository", "path": f"sources/{folder.name}", **source})
+    asked = Member(source={"kind": "repository", "path": f"sources/{folder.name}", **source})
     return acquire({folder.name: asked}, folder.parents[1], output)[folder.name]
 
 
@@ -147,9 +147,9 @@ def test_a_local_source_without_a_digest_is_refused_and_told_the_digest_to_write
 ) -> None:
     digest = acquire_one(sorter, output).digest
     with pytest.raises(BadCheckpoint, match=digest) as caught:
-        acquire_one(sorter, output, kind="local", path=str(sorter))
+        acquire_one(sorter, output, kind="path", path=str(sorter))
     assert caught.value.code == "digest-missing"
-    assert acquire_one(sorter, output, kind="local", path=str(sorter), digest=digest).digest == digest
+    assert acquire_one(sorter, output, kind="path", path=str(sorter), digest=digest).digest == digest
 
 
 def test_a_manifest_of_other_files_in_the_source_is_refused(sorter: Path, output: Path) -> None:
@@ -207,8 +207,8 @@ def test_a_file_swapped_for_a_link_after_the_first_look_is_not_followed(
 ) -> None:
     honest = scan.outside
 
-    def swap_after(folder: Path) -> list[scan.Problem]:
-        found = honest(folder)
+    def swap_after(folder: Path, layout: scan.Layout) -> list[scan.Problem]:
+        found = honest(folder, layout)
         (folder / "config.json").unlink(missing_ok=True)
         (folder / "config.json").symlink_to("/etc/hostname")
         return found

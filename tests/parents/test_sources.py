@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.conf import Source
 from stages.core.errors import BadCheckpoint
+from stages.core.records.source import LocalPath, Repository
 from stages.parents.sources import locate
 
 
@@ -17,8 +17,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
-def repository(path: str) -> Source:
-    return Source(kind="repository", path=path)
+def repository(path: str) -> Repository:
+    return Repository(kind="repository", path=path)
 
 
 def test_a_folder_of_the_repository_is_found(root: Path) -> None:
@@ -53,16 +53,16 @@ def test_a_path_with_a_nul_is_refused(root: Path) -> None:
 
 def test_an_absolute_local_path_is_found(root: Path) -> None:
     outside = root.parent / "elsewhere"
-    assert locate("sorter", Source(kind="local", path=str(outside)), root) == outside.resolve()
+    assert locate("sorter", LocalPath(kind="path", path=str(outside)), root) == outside.resolve()
 
 
 def test_a_tilde_stands_for_the_home_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(root.parent))
-    found = locate("sorter", Source(kind="local", path="~/elsewhere"), root)
+    found = locate("sorter", LocalPath(kind="path", path="~/elsewhere"), root)
     assert found == (root.parent / "elsewhere").resolve()
 
 
 def test_a_relative_local_path_is_refused(root: Path) -> None:
     with pytest.raises(BadCheckpoint, match="kind: repository") as caught:
-        locate("sorter", Source(kind="local", path="data/sources/sorter"), root)
+        locate("sorter", LocalPath(kind="path", path="data/sources/sorter"), root)
     assert caught.value.code == "source-path"

@@ -99,6 +99,13 @@ class Evaluation(Section):
     scores: dict[str, Share]
 
 
+class Adapter(Section):
+    """The LoRA adapter that an expert was made of, and the base under it: the digest of each manifest."""
+
+    digest: Digest
+    base: Digest
+
+
 class Advisory(Section):
     """A known problem of safety or provenance."""
 
@@ -115,7 +122,10 @@ class Safety(Section):
 
 
 class Card(Section):
-    """All of card.json. `base`: the id of the model that an expert was tuned from."""
+    """All of card.json. `base`: the id of the model that an expert was tuned from.
+
+    adapter: written when such a parent is acquired; a card that states it beforehand must be right.
+    """
 
     schema_: Literal["mergelab/card/1"] = Field(alias="schema")
     id: Identifier
@@ -129,6 +139,7 @@ class Card(Section):
     training: Training | None = None
     evaluation: Evaluation | None
     safety: Safety
+    adapter: Adapter | None = None
 
     @field_validator("base", "niche")
     @classmethod
@@ -143,7 +154,7 @@ class Card(Section):
 
     def to_json(self) -> Json:
         """The tree kept in card.json."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json", by_alias=True, exclude=None if self.adapter else {"adapter"})
 
 
 def parse(tree: Json, where: str) -> Card:

@@ -4,7 +4,7 @@ DVC moves files; it is never what they are trusted by (md5, and read-only files 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stages.core.errors import BadCheckpoint
@@ -26,10 +26,30 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class AdapterOrigin:
+    """What an artifact was merged from: a LoRA adapter and the base under it, by the digest of each manifest.
+
+    files: name → sha256 of the adapter's own files. arithmetic: version of the merge
+    (weights/materialise.py). Parents whose origins name one `base` are adapters on one base: they can be
+    merged as adapters.
+    """
+
+    digest: str
+    base: str
+    files: Mapping[str, str]
+    arithmetic: int
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """File name → record, for every file that belongs to the artifact (flat: no folders)."""
+    """File name → record, for every file that belongs to the artifact (flat: no folders).
+
+    adapter: where the weights are a base with an adapter merged into it; None for all others. It tells the
+    origin of the bytes, and is no part of `digest`, which is of the bytes alone.
+    """
 
     files: Mapping[str, FileRecord]
+    adapter: AdapterOrigin | None = None
 
     @property
     def digest(self) -> str:
@@ -41,7 +61,8 @@ class Manifest:
         files = {
             name: {"sha256": record.sha256, "bytes": record.bytes} for name, record in self.files.items()
         }
-        return {"schema": SCHEMA, "digest": self.digest, "files": files}
+        origin = {"adapter": asdict(self.adapter)} if self.adapter else {}
+        return {"schema": SCHEMA, "digest": self.digest, "files": files} | origin
 
 
 def describe(directory: Path) -> Manifest:
@@ -64,7 +85,8 @@ def load(directory: Path) -> Manifest:
     if tree.get("schema") != SCHEMA:
         raise BadCheckpoint("manifest-schema", f"{directory / NAME}: expected schema {SCHEMA!r}")
     files = {name: FileRecord(record["sha256"], record["bytes"]) for name, record in tree["files"].items()}
-    manifest = Manifest(files)
+    origin = tree.get("adapter")
+    manifest = Manifest(files, AdapterOrigin(**origin) if origin else None)
     if manifest.digest != tree["digest"]:
         raise BadCheckpoint("manifest-digest", f"{directory / NAME} was edited: its digest does not match")
     return manifest
