@@ -4,9 +4,9 @@
     python -m tests.reference.peft_merges
 
 PEFT is no dependency of the tests: they read what this wrote. Numbers are fractions of small integers, so
-that no generator takes part; those of B are small, as an adapter's are
-(with B as large as W, PEFT's float32 ends up to 2 ulp from the exact sum). Per case: base/ and adapter/ as their
-libraries save them, merged.safetensors as `merge_and_unload` leaves the model.
+that no generator takes part; those of B are small, as an adapter's are: with B as large as W, PEFT's float32
+ends up to 2 ulp from the exact sum. Per case: base/ and adapter/ as their libraries save them,
+merged.safetensors as `merge_and_unload` leaves the model.
 """
 
 import json
