@@ -56,6 +56,7 @@ def gather(request: Request, parents: Path, licences: Path) -> Facts:
         niche_floor=request.policy.eligibility.niche_accuracy,
         licences=load_table(licences),
         as_of=family.as_of,
+        signatures=request.policy.signatures.parents,
     )
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.errors import LabError
+from stages.core.records import bundle
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.card import Card
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
+from stages.core.records.policy import ParentSignatures
 from stages.core.records.verdict import Finding
 from stages.core.weights import header
 from stages.eligibility.licences import Terms
@@ -22,6 +24,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+UNSIGNED = ParentSignatures(check="never", trusted={})
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Parent:
-    """One acquired parent (or the base). altered: files that are not what the manifest says."""
+    """One acquired parent (or the base). altered: files that are not what the manifest says.
+
+    signature: the bytes of the bundle that lies beside it, unchecked; None where there is none.
+    """
 
     id: str
     manifest: Manifest
@@ -48,6 +54,7 @@ class Parent:
     tokenizer_config: Mapping[str, Json]
     tensors: Mapping[str, Tensor]
     altered: tuple[str, ...] = ()
+    signature: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Facts:
 
     methods: name → whether it needs a base. niches: parent → the skills by which the suite measures its
     niche. niche_floor: least accuracy of a parent on its own niche, 0 to 1. as_of: the day on which
-    consents are judged; None where the request states none.
+    consents are judged; None where the request states none. signatures: what the policy asks of parents.
     """
 
     base: Parent | None
@@ -69,6 +76,7 @@ class Facts:
     niche_floor: float
     licences: Mapping[str, Terms]
     as_of: datetime.date | None = None
+    signatures: ParentSignatures = UNSIGNED
 
     @property
     def family(self) -> tuple[Parent, ...]:
@@ -91,6 +99,8 @@ def read(folder: Path) -> Parent:
     try:
         contents = {name: (folder / name).read_bytes() for name in manifest.files if name != WEIGHTS}
         size, tensors = _header(folder / WEIGHTS)
+        signed = folder / bundle.NAME
+        signature = signed.read_bytes() if signed.is_file() else None
     except OSError as problem:
         raise LabError(f"cannot read {folder}: {problem}. Run `dvc repro parents`.") from problem
     found = {name: FileRecord(sha256_bytes(content), len(content)) for name, content in contents.items()}
@@ -106,6 +116,7 @@ def read(folder: Path) -> Parent:
         tokenizer_config=_object(folder / TOKENIZER_CONFIG, contents.get(TOKENIZER_CONFIG, b"{}")),
         tensors=tensors,
         altered=tuple(altered),
+        signature=signature,
     )
 
 

@@ -127,7 +127,7 @@ def _envelope(data: bytes) -> Envelope:
 
 
 def _files(payload: bytes) -> dict[str, str]:
-    """Name → sha256 of a verified statement. Raises BadSignature if it is of another kind or contradicts itself."""
+    """Name → sha256 of a verified statement. Raises BadSignature for one of another kind or in disorder."""
     try:
         tree = loads(payload.decode("utf-8"))
         if (tree["_type"], tree["predicateType"]) != (STATEMENT, PREDICATE):

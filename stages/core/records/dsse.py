@@ -107,8 +107,8 @@ def signers(found: Envelope, trusted: Sequence[PublicKey], threshold: int) -> tu
     if threshold < 1 or len(known) < threshold:
         raise BadSignature(
             "signature-threshold",
-            f"{threshold} signatures are asked for and {len(known)} keys are trusted. Give --key, or name keys "
-            "in policy.signatures.",
+            f"{threshold} signatures are asked for and {len(known)} keys are trusted. Give --key, or "
+            "name keys in policy.signatures.",
         )
     accepted = []
     for one in found.signatures:
