@@ -1,8 +1,8 @@
 """Signatures of lineages: what `mergelab sign` writes and `mergelab verify --signature` checks.
 
 A signature is a fact of the day on which somebody gave it, so it is no output of the pipeline: those of the
-repository's candidates lie in data/signatures, where no stage writes and no run removes them; that of any other
-folder lies beside its lineage.
+repository's candidates lie in data/signatures, where no stage writes and no run removes them; that of any
+other folder lies beside its lineage.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from stages.core.records import lineage as lineages
 from stages.core.records.canonical import Json
 from stages.core.records.files import sha256_file, write_text
 from stages.core.records.keys import PrivateKey, PublicKey, read_private, read_public
-from stages.core.records.policy import PromotionSignatures
+from stages.core.records.policy import Policy
 from stages.merge import rebuild
 from stages.merge.workshop import CANDIDATES
 
@@ -60,9 +60,9 @@ def place(root: Callable[[], Path], named: str) -> Place:
 def sign(where: Place, key: PrivateKey) -> Json:
     """Add the signature of `key` to those of the lineage; what was signed, for people and `--json`.
 
-    Raises BadCheckpoint if the lineage contradicts itself or the files beside it are not those it records (files
-    that were evicted are no obstacle: the lineage says what they are), BadSignature if the envelope that is
-    there is over another statement.
+    Files that were evicted are no obstacle: the lineage says what they are. Raises LabError if a file that is
+    there is another one, BadCheckpoint if the lineage contradicts itself, BadSignature if the envelope that
+    is there is over another statement.
     """
     recorded = lineages.load(where.lineage)
     for name, digest in recorded.files.items():
@@ -92,7 +92,7 @@ def check(where: Place, trusted: Sequence[PublicKey], threshold: int) -> tuple[P
 
 
 def trusted(
-    files: Sequence[Path], policy: Callable[[], PromotionSignatures], threshold: int | None
+    files: Sequence[Path], policy: Callable[[], Policy], threshold: int | None
 ) -> tuple[list[PublicKey], int]:
     """The keys that count and how many must have signed: those of `files`, else the policy's.
 
@@ -100,12 +100,12 @@ def trusted(
     """
     if files:
         return [read_public(path) for path in files], threshold or 1
-    chosen = policy()
+    chosen = policy().signatures.promotion
     return chosen.keys(), threshold or chosen.threshold
 
 
 def private(path: Path, passphrase_file: Path | None, ask: Callable[[], str]) -> PrivateKey:
-    """The key that signs. A passphrase comes from the file that is named, else from `ask`; never from elsewhere."""
+    """The key that signs. Its passphrase comes from the file that is named, else from `ask`; nowhere else."""
 
     def passphrase() -> bytes:
         if passphrase_file is None:

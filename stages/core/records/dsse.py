@@ -89,6 +89,14 @@ def verify(
 
     data: the envelope's file. Raises BadSignature otherwise.
     """
+    return signers(matching(data, statement), trusted, threshold)
+
+
+def matching(data: bytes, statement: Json) -> Envelope:
+    """The envelope of the file `data`, whose payload is this statement; who signed it is not looked at.
+
+    Raises BadSignature (`signature-form`, `signature-type`, `signature-payload`).
+    """
     found = parse(data)
     if found.payload_type != PAYLOAD_TYPE:
         raise BadSignature("signature-type", f"expected {PAYLOAD_TYPE!r}, got {found.payload_type[:80]!r}.")
@@ -98,7 +106,7 @@ def verify(
             "what was signed is not the canonical JSON of the lineage beside it: one of the two was changed, "
             "or the signature belongs to another artifact. Restore the lineage, or have it signed again.",
         )
-    return signers(found, trusted, threshold)
+    return found
 
 
 def signers(found: Envelope, trusted: Sequence[PublicKey], threshold: int) -> tuple[PublicKey, ...]:

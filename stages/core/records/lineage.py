@@ -18,6 +18,7 @@ What `load` and `mergelab verify` hold against it without any signature, and wha
 Source: https://in-toto.io/Statement/v1, https://slsa.dev/provenance/v1.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:mergelab:merge:1"
 BUILDER = "urn:mergelab:worker:1"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # of a file: no folder, nothing hidden
 UNCHECKED = {"status": "unchecked"}  # of a material, where the policy looks for no signature
 
 
@@ -173,8 +175,11 @@ def load(path: Path) -> Recorded:
         _check_materials(definition["resolvedDependencies"], recipe, path)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise BadCheckpoint("lineage-schema", f"{path}: incomplete statement ({problem!r})") from problem
-    if [subject["name"] for subject in statement["subject"]] != sorted(files) or not files:
-        raise BadCheckpoint("lineage-subject", f"{path} was edited: it names no file, or files in disorder")
+    names = [subject["name"] for subject in statement["subject"]]
+    if names != sorted(files) or not names or not all(map(PLAIN_NAME.fullmatch, names)):
+        raise BadCheckpoint(
+            "lineage-subject", f"{path} was edited: its files are none, no names, or in disorder"
+        )
     return Recorded(recipe, proposal, files, statement)
 
 
@@ -233,6 +238,7 @@ def _check_materials(materials: Json, recipe: Recipe, path: Path) -> None:
             or set(digest) != {"sha256"}
             or annotations["role"] not in roles
             or sha256_bytes(dumps(annotations["files"])) != digest["sha256"]
+            or not all(map(PLAIN_NAME.fullmatch, annotations["files"]))
         ):
             found = []
     if found != wanted:
