@@ -1,30 +1,24 @@
 """The `mergelab` command: thin. Each command calls one function of a stage and prints what it returns.
 
-Exit codes: 0 done (a refusal or a rejected candidate is a result), 1 the request or the machine is wrong,
-2 the command line is wrong, 3 a candidate did not rebuild bit for bit, 130 interrupted.
+Exit codes: 0 done (a refusal or a rejected candidate is a result), 1 the request, the machine or a signature
+is wrong, 2 the command line is wrong, 3 a candidate did not rebuild bit for bit, 130 interrupted. `export`
+ends with 3 for changed bytes, 5 for evicted ones, 4 for whatever else may not leave.
 """
 
-import json
-import logging
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from stages.core.entry import NO_PLACE, no_place
+from stages import running
+from stages.console import err, out, print_json, repository, requested, told
 from stages.core.errors import BadRequest, LabError
 
 MISMATCH = 3
 LICENCES = Path("conf/licences")
-INTERRUPTED = 130
-DVC_INTERRUPTED = 252  # what dvc.cli.main returns after Ctrl-C
 
 app = typer.Typer(
     help="Safe, reproducible model merging: eligible parents in, a Pareto front with reasons out.",
@@ -35,12 +29,17 @@ app = typer.Typer(
 )
 parents = typer.Typer(help="Parents that lie elsewhere.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(parents, name="parents")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, markup=False)
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, e.g. method=ties budget=smoke")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Models = Annotated[list[str] | None, typer.Option(help="NAME=FOLDER: where a model of the recipe lies.")]
+Lineage = Annotated[Path | None, typer.Option(help="A lineage.json anywhere, in place of an ID.")]
+ParentFolders = Annotated[
+    list[Path] | None, typer.Option(help="With --lineage: a folder that is, or holds, parents. May repeat.")
+]
+Passphrase = Annotated[
+    Path | None, typer.Option(help="A file with the key's passphrase; else you are asked.")
+]
 Id = Annotated[str | None, typer.Option("--id", help="Name of the experiment; else the file's.")]
 
 
@@ -114,7 +113,7 @@ def run(
 
         if overrides:
             write_text(root / "params.yaml", text)
-        reproduce(root)
+        running.reproduce(root)
         show_report(root)
 
 
@@ -137,29 +136,98 @@ def explain(candidate: str, as_json: Json = False) -> None:
 
 
 @app.command()
-def verify(
+def verify(  # noqa: PLR0917 -- Typer passes them by name
     candidates: Annotated[list[str] | None, typer.Argument(help="Candidate ids or prefixes.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every candidate of data/candidates.")] = False,
+    signature: Annotated[bool, typer.Option("--signature", help="Also ask who signed the lineage.")] = False,
+    key: Annotated[
+        list[Path] | None, typer.Option(help="A public key that counts; else the policy's.")
+    ] = None,
+    threshold: Annotated[int | None, typer.Option(min=1, help="Keys that must have signed.")] = None,
+    lineage: Lineage = None,
+    parents: ParentFolders = None,
     as_json: Json = False,
 ) -> None:
-    """Rebuild candidates from their lineage in a temporary folder and compare: MATCH, or what differs."""
+    """Rebuild candidates from their lineage in a temporary folder and compare: MATCH, or what differs.
+
+    --signature: the lineage must first be signed by keys that count. --lineage: no repository is needed.
+    """
+    from stages import signing
+    from stages.merge import elsewhere
     from stages.merge import rebuild as rebuilding
 
     with told():
-        again(rebuilding.verify, candidates, every, as_json)
+        keys = None
+        if signature:
+            keys = signing.trusted(key or [], lambda: requested(repository(), None)[0].policy, threshold)
+        if lineage:
+            if keys:
+                signing.check(signing.of_folder(lineage.parent), *keys)
+            results([elsewhere.verified(lineage, parents or [])], as_json)
+        else:
+            again(rebuilding.verify, candidates, every, as_json, keys)
 
 
 @app.command()
-def rebuild(
+def rebuild(  # noqa: PLR0917 -- Typer passes them by name
     candidates: Annotated[list[str] | None, typer.Argument(help="Candidate ids or prefixes.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every candidate of data/candidates.")] = False,
+    lineage: Lineage = None,
+    parents: ParentFolders = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="With --lineage: where to.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Put evicted weights back: rebuild candidates from their lineage; kept only if every byte matches."""
+    """Put evicted weights back: rebuild candidates from their lineage; kept only if every byte matches.
+
+    With --lineage FILE --parents FOLDER --out FOLDER no repository is needed.
+    """
+    from stages.merge import elsewhere
     from stages.merge import rebuild as rebuilding
 
     with told():
-        again(rebuilding.rebuild, candidates, every, as_json)
+        if lineage is None:
+            again(rebuilding.rebuild, candidates, every, as_json)
+        elif folder is None:
+            raise LabError("--lineage needs --out FOLDER, an empty folder or a new one.")
+        else:
+            results([elsewhere.rebuilt(lineage, parents or [], folder)], as_json)
+
+
+@app.command()
+def sign(
+    candidate: str,
+    key: Annotated[Path, typer.Option(help="The private key: PEM, Ed25519 or ECDSA.")],
+    passphrase_file: Passphrase = None,
+    as_json: Json = False,
+) -> None:
+    """Sign the lineage of a candidate (ID, prefix, or a folder that holds one) with a local private key."""
+    from stages import signing
+
+    with told():
+        private = signing.private(key, passphrase_file, ask)
+        done = signing.sign(signing.place(repository, candidate), private)
+        print_json(done) if as_json else out.print("{id}  signed by {keyid}\n  {envelope}".format(**done))
+
+
+@app.command()
+def export(
+    candidate: str,
+    folder: Annotated[Path, typer.Option("--out", help="The result: an empty folder, or a new one.")],
+    key: Annotated[Path | None, typer.Option(help="A private key that signs the verdicts too.")] = None,
+    passphrase_file: Passphrase = None,
+    as_json: Json = False,
+) -> None:
+    """Write a candidate into a folder for another pipeline, or say why it may not leave. Nothing is sent."""
+    from stages import export as exporting
+    from stages import signing
+
+    with told():
+        root = repository()
+        private = signing.private(key, passphrase_file, ask) if key else None
+        found = exporting.export(root, candidate, folder, requested(root, None)[0], private)
+        print_json(found.to_json()) if as_json else out.print(found.text(), markup=False, soft_wrap=True)
+        if found.status:
+            raise typer.Exit(found.status)
 
 
 @app.command()
@@ -258,8 +326,12 @@ def pin(source: str) -> None:
         out.print(pinning(source, repository()).text(), markup=False, soft_wrap=True, end="")
 
 
-def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> None:
-    """Run `verify` or `rebuild` on the wanted candidates and exit 3 if one differs."""
+def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool, keys: Any = None) -> None:
+    """Run `verify` or `rebuild` on the wanted candidates and exit 3 if one differs.
+
+    keys: the public keys that count and how many must have signed; None asks for no signature.
+    """
+    from stages import signing
     from stages.merge import rebuild as rebuilding
     from stages.merge.workshop import CANDIDATES, workshop
 
@@ -271,60 +343,38 @@ def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool) -> 
     if not names:
         raise LabError("name a candidate, or use --all. `mergelab report` lists them.")
     shop = workshop(root, requested(root, None)[0])
-    results = []
-    for name in names:
-        found = action(folder, name, shop)
+
+    def one(name: str) -> Any:
+        if keys:
+            signing.check(signing.of_candidate(root, name), *keys)
+        return action(folder, name, shop)
+
+    results((one(name) for name in names), as_json)
+
+
+def results(verifications: Iterable[Any], as_json: bool) -> None:
+    """Print each verification as it comes and exit 3 if one differs."""
+    told_as = []
+    for found in verifications:
         why = {"because": found.because} if found.because else {}
-        results.append({"id": name, "match": not found.differing, "differing": list(found.differing), **why})
+        told_as.append({"id": found.id, "match": not found.differing, "differing": [*found.differing], **why})
         if not as_json:
             out.print(
-                f"{name}  " + ("DIFFERS: " + ", ".join(found.differing) if found.differing else "MATCH")
+                f"{found.id}  " + ("DIFFERS: " + ", ".join(found.differing) if found.differing else "MATCH")
             )
             if found.because:
                 out.print(f"  {found.because}")
     if as_json:
-        print_json(results)
-    if not all(result["match"] for result in results):
+        print_json(told_as)
+    if not all(result["match"] for result in told_as):
         raise typer.Exit(MISMATCH)
 
 
-def requested(root: Path, overrides: list[str] | None) -> tuple[Any, str]:
-    """The request, checked: composed from overrides if there are any, else params.yaml as it stands."""
-    from stages import compose as composing
-    from stages.conf import load_request
-
-    if overrides:
-        return composing.request(root, overrides)
-    request = load_request(root / "params.yaml")
-    if problems := list(composing.inconsistencies(root, request)):
-        raise BadRequest([f"params.yaml: {problem}" for problem in problems])
-    return request, ""
-
-
-def reproduce(root: Path) -> None:
-    """`dvc repro` in this process, offline. Raises LabError when a stage fails."""
-    from dvc.cli import main as dvc
-
-    prepare(root)
-    failures = Failures()
-    logging.getLogger("dvc").addHandler(failures)
-    code = dvc(["repro"])
-    if code == DVC_INTERRUPTED or failures.interrupted:
-        raise KeyboardInterrupt
-    if code != 0:
-        raise LabError("the run stopped; what is finished is kept. Mend what is said above and run it again.")
-
-
-class Failures(logging.Handler):
-    """Tells a stage that Ctrl-C ended from one that failed: DVC returns 1 for both, and logs the code."""
-
-    interrupted = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Remember whether the failure's cause is a command, or its shell, that ended by Ctrl-C."""
-        problem = record.exc_info[1] if record.exc_info else None
-        words = str(problem and problem.__cause__)
-        self.interrupted |= words.endswith((f"exited with {INTERRUPTED}", f"exited with -{signal.SIGINT:d}"))
+def ask() -> str:
+    """The passphrase of a key, typed. Raises LabError where nobody can type."""
+    if not sys.stdin.isatty():
+        raise LabError("the key is encrypted and there is no terminal. Name its --passphrase-file.")
+    return str(typer.prompt("passphrase", hide_input=True, err=True))
 
 
 def sweep(root: Path, overrides: list[str]) -> None:
@@ -333,7 +383,7 @@ def sweep(root: Path, overrides: list[str]) -> None:
     from stages.core.records.files import sha256_bytes
 
     jobs = sweeping.jobs(root, overrides)
-    prepare(root)
+    running.prepare(root)
     table = Table(
         "experiment", "overrides", title=f"{len(jobs)} experiments; compare them with `dvc exp show`"
     )
@@ -345,60 +395,12 @@ def sweep(root: Path, overrides: list[str]) -> None:
     out.print(table)
 
 
-def prepare(root: Path) -> None:
-    """What every stage runs in: this interpreter first on the path, one thread, no git if there is none.
-
-    Stages that load models put themselves offline (core/scoring/offline.py); parents may fetch.
-    """
-    os.environ.update(DVC_NO_ANALYTICS="1", OMP_NUM_THREADS="1")
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.chdir(root)
-    if not (root / ".git").exists():
-        (root / ".dvc/config.local").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
-
-
 def show_report(root: Path) -> None:
     """The outcome table and the path of the report."""
     from stages.pareto.terminal import outcome_table
 
     out.print(outcome_table(root / "reports", out.width))
     out.print(f"report: {root / 'reports' / 'report.html'}")
-
-
-def repository() -> Path:
-    """The nearest folder upward that holds dvc.yaml and conf/. Raises LabError outside of one."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "conf").is_dir():
-            return folder
-    raise LabError(f"{here} is in no merge lab: expected dvc.yaml and conf/ here or above. Change directory.")
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turn the lab's own errors into one message on stderr and an exit code."""
-    try:
-        yield
-    except BadRequest as refused:
-        for problem in refused.problems:
-            err.print(problem, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except LabError as failure:
-        err.print(str(failure), soft_wrap=True)
-        raise typer.Exit(1) from None
-    except OSError as failure:
-        if failure.errno not in NO_PLACE:
-            raise
-        err.print(no_place(failure), soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        err.print("interrupted; what is finished is kept, the next run goes on from there")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 LabError
 ├── BadRequest        a configuration that cannot be honoured; carries every problem found, not the first
 ├── BadCheckpoint     a file that is not what its format, index or manifest says; carries a stable code
+├── BadSignature      a signature that is malformed, not on these bytes or of no trusted key; a stable code
 ├── Unmergeable       tensors or coefficients for which the method is undefined (a zero norm, a NaN)
 ├── NotIsolated       the isolation asked for cannot be had on this machine
 └── WorkerFailed      a disposable worker ended without a result: its own error, a signal, or a limit
@@ -28,6 +29,14 @@ class BadRequest(LabError):
 
 class BadCheckpoint(LabError):
     """A malformed, altered or incomplete artifact; `code` is stable, for tests and scripts."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(f"[{code}] {message}")
+
+
+class BadSignature(LabError):
+    """A signature that proves nothing about the bytes at hand; `code` is stable, for tests and scripts."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code

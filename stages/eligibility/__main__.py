@@ -84,6 +84,7 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
         hub_identifiers=tables.hub_identifiers(rows),
         spellings=tables.spellings(rows),
         licence_texts=tables.texts(rows),
+        signatures=request.policy.signatures.parents,
     )
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.errors import LabError
+from stages.core.records import bundle
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.card import Card
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
-from stages.core.records.policy import EligibilityPolicy
+from stages.core.records.policy import EligibilityPolicy, ParentSignatures
 from stages.core.records.verdict import Finding
 from stages.core.weights import header
 from stages.eligibility.advisories import Filed
@@ -29,6 +30,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+UNSIGNED = ParentSignatures(check="never", trusted={})
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Parent:
-    """One acquired parent (or the base). altered: files that are not what the manifest says."""
+    """One acquired parent (or the base). altered: files that are not what the manifest says.
+
+    signature: the bytes of the bundle that lies beside it, unchecked; None where there is none.
+    """
 
     id: str
     manifest: Manifest
@@ -55,6 +60,7 @@ class Parent:
     tokenizer_config: Mapping[str, Json]
     tensors: Mapping[str, Tensor]
     altered: tuple[str, ...] = ()
+    signature: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Facts:
     which consents are judged; None where the request states none. tasks: of the suite, name → skill.
     regions, monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative
     taken. hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
+    signatures: what the policy asks of parents.
     """
 
     base: Parent | None
@@ -99,6 +106,7 @@ class Facts:
     advisories: Sequence[Filed] = ()
     adapters: tuple[str, ...] = ()
     as_of: datetime.date | None = None
+    signatures: ParentSignatures = UNSIGNED
     tasks: Mapping[str, str] = field(default_factory=dict)
     regions: frozenset[str] | None = None
     monthly_users: int | None = None
@@ -135,6 +143,8 @@ def read(folder: Path) -> Parent:
     try:
         contents = {name: (folder / name).read_bytes() for name in manifest.files if name != WEIGHTS}
         size, tensors = _header(folder / WEIGHTS)
+        signed = folder / bundle.NAME
+        signature = signed.read_bytes() if signed.is_file() else None
     except OSError as problem:
         raise LabError(f"cannot read {folder}: {problem}. Run `dvc repro parents`.") from problem
     found = {name: FileRecord(sha256_bytes(content), len(content)) for name, content in contents.items()}
@@ -150,6 +160,7 @@ def read(folder: Path) -> Parent:
         tokenizer_config=_object(folder / TOKENIZER_CONFIG, contents.get(TOKENIZER_CONFIG, b"{}")),
         tensors=tensors,
         altered=tuple(altered),
+        signature=signature,
     )
 
 

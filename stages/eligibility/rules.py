@@ -26,10 +26,12 @@ from stages.eligibility.compatibility import (
 from stages.eligibility.evaluation import advisories, complementarity, evaluation_current, niche
 from stages.eligibility.facts import Facts
 from stages.eligibility.permission import licences, restrictions
+from stages.eligibility.signatures import signatures
 from stages.eligibility.tokenizer import chat_template, tokenizer
 
 RULES: Final[tuple[Callable[[Facts], Finding], ...]] = (
     digests,
+    signatures,
     tensors,
     base_family,
     base_for_methods,

@@ -22,8 +22,8 @@ from stages.core.records.recipe import Recipe
 from stages.core.sandbox import launch
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
+from stages.core.weights import numerics, writer
 from stages.core.weights import plan as plans
-from stages.core.weights import writer
 from stages.core.weights.kernels import ready
 from stages.core.weights.plan import Plan
 from stages.merge import configuration, indexing
@@ -172,8 +172,13 @@ def build(
 
 
 def arithmetic(built: Json) -> dict[str, Json]:
-    """What the lineage says of the arithmetic, from a built.json: plan, notes, and what a budget read."""
-    return {key: built[key] for key in ("plan", "notes", "budget") if key in built}
+    """What the lineage says of the arithmetic: contract, plan, notes, and what a budget read.
+
+    built: a built.json. alignment: the transformation of the parents before the merge; none is made here.
+    """
+    found = {key: built[key] for key in ("plan", "notes", "budget") if key in built}
+    contract = {**numerics.CONTRACT, "output": built["recipe"]["output_dtype"]}
+    return {**found, "contract": contract, "alignment": None}
 
 
 def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:

@@ -10,21 +10,19 @@ The same recipe gives the same bytes in every file but run.json.
 """
 
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from stages.core.errors import BadRequest, LabError
+from stages.core.errors import BadRequest
 from stages.core.progress import Report, narrate
 from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import cache_folder, publish, sha256_file, write_text
+from stages.core.records.files import cache_folder, sha256_file, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
@@ -36,7 +34,7 @@ from stages.core.weights.fitting import FLOATS
 from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
-from stages.merge import hand_card, hand_family, indexing, recipe_file
+from stages.merge import hand_card, hand_family, indexing, output_folder, recipe_file
 from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, environment, prepare
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
@@ -157,7 +155,7 @@ def survey(
     memory: where indexes may be remembered, by which a byte budget chooses.
     Raises LabError as `merge` does, for everything that headers, cards and configurations show.
     """
-    _free(out)
+    output_folder.free(out)
     lacking = hand_family.unreviewed(read, allowed=unreviewed)
     family = [hand_family.provisional(one, role) for one, role in hand_family.roles(read)]
     hand_family.check_alike(family, read.method)
@@ -191,21 +189,16 @@ def merge(
         family = tuple(pool.map(lambda one: hand_family.acquired(one[0], one[1], memory.digests), named))
     recipe = _recipe(read, family)
     moved = planned.plan.bytes_read + budget.index_bytes(planned.plan) + planned.plan.bytes_written
-    limits = Limits()
     workshop = Workshop(
         family=family,
         isolation=ISOLATION,
-        limits=replace(
-            limits,
-            wall_seconds=limits.wall_seconds + moved * SECONDS_PER_BYTE,
-            cpu_seconds=limits.cpu_seconds + int(moved * SECONDS_PER_BYTE),
-        ),
+        limits=generous(moved),
         environment=environment(CONSTRAINTS),
         memory=memory,
         threads=THREADS,
         memory_bytes=memory_bytes,
     )
-    with _draft(out) as draft:
+    with output_folder.draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))
         lineage = _lineage(read, recipe, workshop, draft)
         (draft / BUILT).unlink()
@@ -213,6 +206,16 @@ def merge(
         write_text(draft / hand_card.NAME, hand_card.hand_card(lineage))
         write_json(draft / "run.json", run)
     return Made(recipe, out, lineage.artifact, planned.unreviewed, read.notes)
+
+
+def generous(moved_bytes: int) -> Limits:
+    """The limits of a worker that reads and writes so many bytes on a slow disk under load."""
+    limits = Limits()
+    return replace(
+        limits,
+        wall_seconds=limits.wall_seconds + moved_bytes * SECONDS_PER_BYTE,
+        cpu_seconds=limits.cpu_seconds + int(moved_bytes * SECONDS_PER_BYTE),
+    )
 
 
 def _recipe(read: RecipeFile, family: Sequence[Parent]) -> Recipe:
@@ -258,6 +261,7 @@ def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) 
         search={
             "name": PROCEDURE,
             "version": 1,
+            "selection_data_sha256": None,
             "recipe_file": {"dialect": read.dialect, "sha256": read.sha256, "notes": list(read.notes)},
         },
     )
@@ -272,36 +276,6 @@ def _material(parent: Parent) -> Material:
         licence=parent.card["licence"]["weights"] if parent.card else "unknown",
         card_sha256=sha256_file(parent.folder / cards.NAME) if parent.card else None,
     )
-
-
-def _free(out: Path) -> None:
-    """Raises LabError unless `out` can become the result: empty or absent, and no output of the pipeline."""
-    target = out.resolve()
-    for folder in (target, *target.parents):
-        if folder.name == "data" and (folder.parent / "dvc.yaml").is_file():
-            raise LabError(f"{out} lies in data/, which only the pipeline writes. Choose a folder elsewhere.")
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise LabError(f"{out} is a file or a link: expected an empty folder or none. Choose another --out.")
-    if out.is_dir() and any(out.iterdir()):
-        raise LabError(f"{out} is not empty: nothing is overwritten. Remove it, or choose another --out.")
-
-
-@contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out`, renamed to it on success and removed otherwise; dead ones are swept."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{out.name}.draft-"
-    for left in out.parent.glob(f"{prefix}*"):
-        if not Path("/proc", left.name.removeprefix(prefix)).exists():
-            shutil.rmtree(left, ignore_errors=True)
-    draft = out.with_name(f"{prefix}{os.getpid()}")
-    draft.mkdir()
-    try:
-        yield draft
-        _free(out)  # again: a merge takes a while, and `publish` would remove what came there meanwhile
-        publish(draft, out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _in_steps(report: Report) -> Callable[[int, int], None]:

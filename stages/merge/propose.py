@@ -64,7 +64,12 @@ def search_record(spaces: Sequence[Space], candidates: int) -> Json:
         {"method": space.method, "anchor": repr(space.anchor), "axes": [repr(axis) for axis in space.axes]}
         for space in spaces
     ]
-    return {**PROCEDURE, "space_sha256": sha256_bytes(dumps(described)), "candidates": candidates}
+    return {
+        **PROCEDURE,
+        "space_sha256": sha256_bytes(dumps(described)),
+        "candidates": candidates,
+        "selection_data_sha256": None,  # anchors and Sobol points are drawn without looking at any answer
+    }
 
 
 def _sequence(spaces: Sequence[Space], family: Family) -> Iterator[tuple[Recipe, Proposal]]:

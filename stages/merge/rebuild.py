@@ -14,7 +14,7 @@ from stages.core.records.files import publish
 from stages.core.weights import plan as plans
 from stages.core.weights.reader import compare
 from stages.merge import model_card
-from stages.merge.build import BUILT, Workshop, build
+from stages.merge.build import BUILT, Workshop, arithmetic, build
 from stages.merge.memory import Memory
 from stages.merge.store import place
 
@@ -48,7 +48,9 @@ def find(candidates: Path, prefix: str) -> str:
 
 
 def verify(candidates: Path, identifier: str, workshop: Workshop) -> Verification:
-    """Rebuild a candidate in a temporary folder and compare sha256 with its lineage; nothing is changed.
+    """Rebuild a candidate in a temporary folder and compare bytes and arithmetic with its lineage.
+
+    Nothing is changed.
 
     Where the weights in `candidates` are still those of the lineage, differing tensors are named, else files.
     """
@@ -57,7 +59,7 @@ def verify(candidates: Path, identifier: str, workshop: Workshop) -> Verificatio
         draft = Path(scratch, "draft")
         draft.mkdir()
         build(recorded.recipe, _forgetful(workshop), draft)
-        return _verified(identifier, draft, recorded, candidates / identifier)
+        return stated(recorded, draft, compared(recorded, draft, candidates / identifier))
 
 
 def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verification:
@@ -70,7 +72,7 @@ def rebuild(candidates: Path, identifier: str, workshop: Workshop) -> Verificati
         draft, whole = Path(scratch, "draft"), Path(scratch, "whole")
         draft.mkdir()
         build(recorded.recipe, _forgetful(workshop), draft)
-        verification = _verified(identifier, draft, recorded, candidates / identifier)
+        verification = compared(recorded, draft, candidates / identifier)
         if not verification.differing:
             place(draft, whole)
             for beside in (lineages.NAME, model_card.NAME):
@@ -85,10 +87,15 @@ def _forgetful(workshop: Workshop) -> Workshop:
     return replace(workshop, memory=Memory())
 
 
-def _verified(identifier: str, built: Path, recorded: lineages.Recorded, kept: Path) -> Verification:
+def compared(recorded: lineages.Recorded, built: Path, kept: Path) -> Verification:
+    """Whether the files merged again in `built` are those that the lineage records.
+
+    kept: where the recorded ones may lie, so that differing tensors can be named.
+    """
+    identifier = recorded.recipe.id
     differing = _differing(built, recorded.files, kept)
-    arithmetic = recorded.statement["predicate"]["buildDefinition"]["internalParameters"]["arithmetic"]
-    theirs, ours = _libraries(arithmetic.get("notes", {})), _libraries(read_json(built / BUILT)["notes"])
+    notes = _arithmetic(recorded).get("notes", {})
+    theirs, ours = _libraries(notes), _libraries(read_json(built / BUILT)["notes"])
     if not differing or theirs == ours:
         return Verification(identifier, differing)
     return Verification(
@@ -97,6 +104,39 @@ def _verified(identifier: str, built: Path, recorded: lineages.Recorded, kept: P
         f"it was made with {theirs} and rebuilt with {ours}: the last bits of {recorded.recipe.method} "
         "depend on the library (numerics.py, number 9). Verify it where it was made, or merge anew",
     )
+
+
+def stated(recorded: lineages.Recorded, built: Path, found: Verification) -> Verification:
+    """`found`; or, where every byte is as recorded, what the lineage says otherwise of the arithmetic."""
+    theirs, ours = _arithmetic(recorded), arithmetic(read_json(built / BUILT))
+    keys = [
+        key for key in sorted(theirs | ours) if _without_library(theirs, key) != _without_library(ours, key)
+    ]
+    if found.differing or not keys:
+        return found
+    return Verification(
+        found.id,
+        [f"{lineages.NAME}: {key}" for key in keys],
+        "every byte is as recorded, but the statement does not say what this version says of the same merge: "
+        "it was edited, or written by another version. Restore it, or merge anew",
+    )
+
+
+def _arithmetic(recorded: lineages.Recorded) -> dict[str, Json]:
+    internal = recorded.statement["predicate"]["buildDefinition"]["internalParameters"]
+    return dict(internal["arithmetic"])
+
+
+def _without_library(told: Mapping[str, Json], key: str) -> Json:
+    """The entry without the names of linear algebra libraries, which differ where the bytes need not."""
+    if key != "notes" or not isinstance(told.get(key), dict):
+        return told.get(key, "absent")
+    return {
+        name: {part: value for part, value in note.items() if part != "lapack"}
+        if isinstance(note, dict)
+        else note
+        for name, note in told[key].items()
+    }
 
 
 def _libraries(notes: Mapping[str, Json]) -> str:

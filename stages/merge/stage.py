@@ -12,7 +12,7 @@ from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.core.records.files import drafted, sha256_file, write_text
-from stages.core.records.lineage import Lineage, Material, Proposal
+from stages.core.records.lineage import UNCHECKED, Lineage, Material, Proposal
 from stages.core.records.recipe import Recipe, plain
 from stages.core.records.terms import of_verdict
 from stages.core.sandbox import crew, levels
@@ -60,7 +60,7 @@ def run(
         for one in made:
             if one.folder:
                 folder = draft / one.recipe.id
-                lineage = _lineage(one, one.folder, request, workshop, of_verdict(verdict))
+                lineage = _lineage(one, one.folder, request, workshop, verdict)
                 place(one.folder, folder)
                 write_json(folder / lineages.NAME, lineage.to_json())
                 write_text(folder / model_card.NAME, model_card.model_card(lineage))
@@ -144,23 +144,31 @@ def _first_of_each_method(wanted: Sequence[tuple[Recipe, Proposal]], workshop: W
             yield plan(recipe, folders)
 
 
-def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop, terms: Json) -> Lineage:
+def signatures(verdict: Json) -> dict[str, Json]:
+    """Parent → what eligibility found of its signature; without that rule's evidence, nothing."""
+    for finding in verdict["findings"]:
+        if finding["rule"] == "signatures":
+            return dict(finding["evidence"])
+    return {}
+
+
+def _lineage(one: Made, folder: Path, request: Request, workshop: Workshop, verdict: Json) -> Lineage:
     built = read_json(folder / BUILT)
-    used = workshop.sources(one.recipe)
+    used, signed = workshop.sources(one.recipe), signatures(verdict)
     return Lineage(
         recipe=one.recipe,
         artifact=manifests.load(folder),
-        materials=[_material(parent) for parent in used.values()],
+        materials=[_material(parent, signed.get(parent.id, UNCHECKED)) for parent in used.values()],
         proposal=one.proposal,
         arithmetic=arithmetic(built),
         isolation=built["isolation"],
         environment=built["environment"],
         search=search_record(spaces(request), request.budget.candidates),
-        terms=terms,
+        terms=of_verdict(verdict),
     )
 
 
-def _material(parent: Parent) -> Material:
+def _material(parent: Parent, signature: Json) -> Material:
     return Material(
         id=parent.id,
         role=parent.role,
@@ -168,6 +176,7 @@ def _material(parent: Parent) -> Material:
         files={name: record.sha256 for name, record in parent.manifest.files.items()},
         licence=parent.card["licence"]["weights"],
         card_sha256=sha256_file(parent.folder / "card.json"),
+        signature=signature,
     )
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from stages.core.errors import BadCheckpoint
+from stages.core.records.bundle import MAX_BYTES as SIGNATURE_BYTES
+from stages.core.records.bundle import NAME as SIGNATURE
 from stages.core.records.card import NAME as CARD
 from stages.core.records.manifest import NAME as MANIFEST
 from stages.core.weights import header
@@ -37,6 +39,7 @@ LIMIT_BYTES: Final[Mapping[str, int | None]] = {  # None: only the disk limits i
     MANIFEST: MIB,
     "LICENSE": MIB,
     "NOTICE": MIB,
+    SIGNATURE: SIGNATURE_BYTES,
     "README.md": MIB,
 }
 

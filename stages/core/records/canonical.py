@@ -6,7 +6,7 @@ Everything that is hashed or signed goes through `dumps`. Numbers of a recipe ar
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import rfc8785
 
@@ -66,11 +66,35 @@ def write_json(path: Path, value: Json) -> None:
     write_text(path, pretty(value))
 
 
+def loads(text: str | bytes) -> Json:
+    """Parse JSON that says one thing to every reader.
+
+    Raises ValueError for malformed text, a key that occurs twice, NaN and infinities, and endless nesting:
+    readers differ in which of two values they take, so nothing that is hashed or signed may hold both.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path) -> Json:
     """Parse one JSON file. Raises LabError naming the file if it is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise LabError(f"cannot read {path}: {problem.strerror}") from problem
     except ValueError as problem:
         raise LabError(f"{path} is not JSON: {problem}") from problem
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PART = ".part"
+COPY_BYTES = 1 << 20  # read and written at a time
 
 
 def cache_folder() -> Path:
@@ -25,6 +26,22 @@ def sha256_file(path: Path) -> str:
     """Lower-case hex SHA-256 of a file's bytes, read through one small buffer."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copy one regular file to the new file `target`, synced; the sha256 of exactly the bytes written.
+
+    Links are not followed. Raises OSError if `source` is a link or `target` exists.
+    """
+    digest = hashlib.sha256()
+    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(handle, "rb") as reader, target.open("xb") as writer:
+        while block := reader.read(COPY_BYTES):
+            digest.update(block)
+            writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,18 @@ from stages.core.records.files import sha256_bytes, sha256_file
 SCHEMA = "mergelab/manifest/1"
 NAME = "manifest.json"
 # files about the artifact, which are no part of it
-BESIDE = frozenset({NAME, "card.json", "lineage.json", "built.json", "run.json", "README.md"})
+BESIDE = frozenset(
+    {
+        NAME,
+        "card.json",
+        "lineage.json",
+        "lineage.dsse.json",
+        "model.sig",
+        "built.json",
+        "run.json",
+        "README.md",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ Changing a number re-runs the stage that reads it (gate: `gate`; pareto: everyth
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from stages.core.errors import LabError
+from stages.core.records.keys import PublicKey, from_base64
 from stages.core.records.schema import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -110,6 +112,47 @@ class EnsemblePolicy(Section):
     pass_budget: float = Field(ge=1)
 
 
+class Signers(Section):
+    """Whose signatures count. trusted: name → base64 of the public key: the text of its PEM on one line."""
+
+    trusted: dict[str, str]
+
+    @field_validator("trusted")
+    @classmethod
+    def _are_keys(cls, value: dict[str, str]) -> dict[str, str]:
+        try:
+            keys = [from_base64(name, text) for name, text in value.items()]
+        except LabError as problem:
+            raise ValueError(str(problem)) from problem
+        if len({key.keyid for key in keys}) != len(keys):
+            raise ValueError("one key stands under two names: it would count twice")
+        return value
+
+    def keys(self) -> list[PublicKey]:
+        """The trusted keys, in the order written."""
+        return [from_base64(name, text) for name, text in self.trusted.items()]
+
+
+class ParentSignatures(Signers):
+    """Signatures that parents bring along (model.sig). if_present: one that is there must hold."""
+
+    check: Literal["never", "if_present", "required"]
+
+
+class PromotionSignatures(Signers):
+    """Signatures of lineages (`mergelab sign`). required: nothing is exported without `threshold` of them."""
+
+    check: Literal["never", "required"]
+    threshold: int = Field(ge=1, le=16)
+
+
+class SignaturePolicy(Section):
+    """Whose word is taken for what: publishers for parents, reviewers for what may leave the lab."""
+
+    parents: ParentSignatures
+    promotion: PromotionSignatures
+
+
 class Policy(Section):
     """Group `policy` of the request.
 
@@ -126,3 +169,4 @@ class Policy(Section):
     front: FrontPolicy
     constraints: Constraints
     ensemble: EnsemblePolicy
+    signatures: SignaturePolicy

@@ -57,6 +57,12 @@ LEAF = 1 << 16  # elements of one reduction leaf; block sizes are multiples of i
 REGION = 1 << 18  # elements that a byte budget reads or leaves unread together; decides bytes
 BLOCK = 1 << 18  # elements merged at a time: measured best of 2^16 to 2^21 here, and no part of identity
 DRAWS = 1 << 16  # a drop probability is a multiple of 1 / DRAWS
+CONTRACT = {  # the contract in a few words, for lineages
+    "version": NUMERICS,
+    "accumulate": "float32, multiply and add apart, in the order of the parents",
+    "reduce": "float64, leaves of 2^16 halved, then pairwise",
+    "round": "once, to nearest even",
+}
 ARC = Context(prec=60, rounding=ROUND_HALF_EVEN)  # 40 digits more than the float64 inputs can resolve
 
 

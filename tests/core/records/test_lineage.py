@@ -8,17 +8,27 @@ from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.v1 import statement_pb2
 
 from stages.core.errors import BadCheckpoint
-from stages.core.records.canonical import pretty, read_json, write_json
+from stages.core.records.canonical import dumps, pretty, read_json, write_json
+from stages.core.records.files import sha256_bytes
 from stages.core.records.lineage import Lineage, Material, Proposal, load
 from stages.core.records.manifest import FileRecord, Manifest
-from tests.core.records.test_recipe import RECIPE
+from tests.core.records.test_recipe import RECIPE as TIES
 
+
+def material(name: str, role: str = "parent", weights: str = "3") -> Material:
+    """A material whose digest follows from its files, as that of a manifest does."""
+    files = {"config.json": "5" * 64, "model.safetensors": weights * 64}
+    return Material(name, role, sha256_bytes(dumps(files)), files, "Apache-2.0", "4" * 64)
+
+
+MATERIALS = [material("base", "base", "6"), material("left"), material("right", weights="7")]
+RECIPE = replace(TIES, base=MATERIALS[0].digest, parents=(MATERIALS[1].digest, MATERIALS[2].digest))
 LINEAGE = Lineage(
     recipe=RECIPE,
     artifact=Manifest(
         {"model.safetensors": FileRecord("1" * 64, 10), "config.json": FileRecord("2" * 64, 2)}
     ),
-    materials=[Material("left", "parent", "a" * 64, {"model.safetensors": "3" * 64}, "Apache-2.0", "4" * 64)],
+    materials=MATERIALS,
     proposal=Proposal("anchor", 0, "ties, stated values"),
     arithmetic={"plan": {}},
     isolation={"level": "L2"},
@@ -87,7 +97,7 @@ def test_it_is_an_in_toto_statement_by_in_totos_own_types() -> None:
 
 def test_its_predicate_is_slsa_provenance_by_slsas_own_types() -> None:
     provenance = ParseDict(LINEAGE.to_json()["predicate"], provenance_pb2.Provenance())
-    assert provenance.build_definition.resolved_dependencies[0].digest["sha256"] == "a" * 64
+    assert provenance.build_definition.resolved_dependencies[1].digest["sha256"] == MATERIALS[1].digest
 
 
 def test_the_terms_are_said_beside_the_recipe_and_change_no_id(path: Path) -> None:

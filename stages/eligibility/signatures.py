@@ -1,0 +1,66 @@
+"""Who signed a parent: the bundle that lies beside it, held against its manifest and the policy's keys.
+
+The check is here and not at acquisition since it is a judgement with evidence, as all of eligibility is, and
+since it needs neither a network nor the weights: a bundle signs digests, and so does the manifest.
+"""
+
+from stages.core.errors import BadSignature
+from stages.core.records import bundle
+from stages.core.records.canonical import Json
+from stages.core.records.files import sha256_bytes
+from stages.core.records.keys import PublicKey
+from stages.core.records.verdict import Finding
+from stages.eligibility.facts import Facts, Parent, finding
+
+
+def signatures(facts: Facts) -> Finding:
+    """Every parent is signed by a trusted key as it is, where the policy asks for that.
+
+    Evidence: parent → status (unchecked, absent, refused, verified), the key and its id, how many files.
+    """
+    policy = facts.signatures
+    if policy.check == "never":
+        evidence = {parent.id: _unchecked(parent) for parent in facts.family}
+        return Finding("signatures", True, "the policy looks for no signatures of parents", evidence)
+    keys = policy.keys()
+    evidence = {parent.id: _judged(parent, keys) for parent in facts.family}
+    problems = [f"{name}: {found['problem']}" for name, found in evidence.items() if "problem" in found]
+    if policy.check == "required":
+        problems += [
+            f"{name} has no {bundle.NAME}, and the policy requires one"
+            for name, found in evidence.items()
+            if found["status"] == "absent"
+        ]
+    verified = [name for name, found in evidence.items() if found["status"] == "verified"]
+    return finding(
+        "signatures",
+        problems,
+        fine=f"signed by a trusted key: {', '.join(verified) or 'none, and none has a signature'}",
+        move="Get the signature of exactly these files from their publisher (model_signing sign key), or "
+        "choose another policy.signatures.parents.check.",
+        evidence=evidence,
+    )
+
+
+def _judged(parent: Parent, keys: list[PublicKey]) -> Json:
+    """Evidence on one parent; `problem` says why its signature proves nothing."""
+    if parent.signature is None:
+        return {"status": "absent"}
+    try:
+        signed = bundle.verify(parent.signature, keys)
+        bundle.compare(signed, parent.manifest)
+    except BadSignature as refusal:
+        digest = sha256_bytes(parent.signature)
+        return {
+            "status": "refused",
+            "code": refusal.code,
+            "bundle_sha256": digest,
+            "problem": str(refusal),
+        }
+    return signed.to_json()
+
+
+def _unchecked(parent: Parent) -> Json:
+    if parent.signature is None:
+        return {"status": "unchecked"}
+    return {"status": "unchecked", "bundle_sha256": sha256_bytes(parent.signature)}

@@ -1,0 +1,203 @@
+"""What may leave the lab, with its signature: exports of a recorded candidate, and every reason against one.
+
+The shipped records, with small files in place of the weights: digests in lineage and evidence follow them.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stages.cli import app
+from stages.core.records.canonical import Json, read_json, write_json
+from stages.core.records.files import sha256_file
+from stages.core.records.manifest import FileRecord, Manifest
+from tests.core.records.signatories import new_key, write_private, write_public
+
+ROOT = Path(__file__).parents[1]
+ID = "11452c1d8a69"
+LINEAGE = Path("data/candidates") / ID / "lineage.json"
+EVIDENCE = Path("data/evidence") / f"{ID}.json"
+FRONT = Path("reports/front.json")
+COPIED = (
+    "conf",
+    "data/sources",
+    "dvc.yaml",
+    "params.yaml",
+    "data/eligibility.json",
+    "data/gates.json",
+    FRONT,
+    LINEAGE,
+    EVIDENCE,
+)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one candidate, whose outcome is *candidate*; the working directory."""
+    root = tmp_path / "lab"
+    for name in map(Path, COPIED):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, root / name)
+    folder = (root / LINEAGE).parent
+    statement = read_json(root / LINEAGE)
+    for subject in statement["subject"]:
+        (folder / subject["name"]).write_text(f"bytes of {subject['name']}")
+        subject["digest"]["sha256"] = sha256_file(folder / subject["name"])
+    write_json(root / LINEAGE, statement)
+    files = {one["name"]: FileRecord(one["digest"]["sha256"], 0) for one in statement["subject"]}
+    edit(root / EVIDENCE, lambda tree: tree["subject"].update(artifact=Manifest(files).digest))
+    edit(root / FRONT, lambda rows: row(rows).update(outcome="candidate"))
+    monkeypatch.chdir(root)
+    return root
+
+
+def edit(path: Path, change: Callable[[Json], object]) -> None:
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+
+
+def row(rows: Json) -> Json:
+    return next(one for one in rows if one["id"] == ID)
+
+
+def export(*more: str) -> tuple[int, Json]:
+    done = CliRunner().invoke(app, ["export", ID, "--out", "out", "--json", *more])
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_an_export_holds_the_recorded_files_their_verdicts_and_their_sums(lab: Path) -> None:
+    status, told = export()
+    assert (status, told["refusals"]) == (0, [])
+    recorded = {one["name"]: one["digest"]["sha256"] for one in read_json(lab / LINEAGE)["subject"]}
+    for line in (lab / "out/SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((lab / "out" / name).read_bytes()).hexdigest() == digest
+        assert recorded.get(name, digest) == digest
+    for name in ("gate.json", "evaluation.json"):
+        verdict = read_json(lab / "out" / name)
+        assert {one["name"]: one["digest"]["sha256"] for one in verdict["subject"]} == recorded
+        assert verdict["predicate"]["result"] == "PASSED"
+    assert read_json(lab / "out/lineage.json") == read_json(lab / LINEAGE)
+
+
+def _isolated_at(level: str) -> Callable[[Path], None]:
+    def degrade(root: Path) -> None:
+        edit(
+            root / LINEAGE,
+            lambda tree: tree["predicate"]["buildDefinition"]["internalParameters"]["isolation"].update(
+                level=level
+            ),
+        )
+
+    return degrade
+
+
+def _unreviewed(root: Path) -> None:
+    edit(
+        root / LINEAGE,
+        lambda tree: tree["predicate"]["buildDefinition"]["resolvedDependencies"][0]["annotations"].pop(
+            "card_sha256"
+        ),
+    )
+
+
+def _failed_gate(root: Path) -> None:
+    edit(root / "data/gates.json", lambda tree: tree["candidates"][ID].update(passed=False))
+
+
+REFUSED: dict[str, tuple[str, int, Callable[[Path], object]]] = {
+    "another outcome": (
+        "outcome",
+        4,
+        lambda root: edit(root / FRONT, lambda rows: row(rows).update(outcome="archived")),
+    ),
+    "a failed gate": ("gate", 4, _failed_gate),
+    "no isolation": ("isolation", 4, _isolated_at("L0")),
+    "partial isolation": ("isolation", 4, _isolated_at("L1")),
+    "a parent without a card": ("by-hand", 4, _unreviewed),
+    "no eligibility": ("intent", 4, lambda root: (root / "data/eligibility.json").unlink()),
+    "no evidence": ("not-judged", 4, lambda root: (root / EVIDENCE).unlink()),
+    "no weights": ("evicted", 5, lambda root: (root / LINEAGE).with_name("model.safetensors").unlink()),
+    "other weights": (
+        "changed",
+        3,
+        lambda root: (root / LINEAGE).with_name("model.safetensors").write_text("x"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_nothing_is_exported_with(name: str, lab: Path) -> None:
+    code, status, spoil = REFUSED[name]
+    spoil(lab)
+    found, told = export()
+    assert (found, told["exported"]) == (status, False)
+    assert code in [one["code"] for one in told["refusals"]]
+    assert not (lab / "out").exists()
+    assert not list(lab.glob(".out*")), "no draft is left"
+
+
+def test_another_intent_than_the_one_judged_is_refused(lab: Path) -> None:
+    text = (lab / "params.yaml").read_text()
+    assert "intent: research" in text
+    (lab / "params.yaml").write_text(text.replace("intent: research", "intent: serve"))
+    status, told = export()
+    assert (status, {one["code"] for one in told["refusals"]}) == (4, {"intent"})
+
+
+def test_a_place_that_is_taken_is_left_alone(lab: Path) -> None:
+    (lab / "out").mkdir()
+    (lab / "out/mine.txt").write_text("mine")
+    done = CliRunner().invoke(app, ["export", ID, "--out", "out"])
+    assert done.exit_code == 1
+    assert "is not empty: nothing is overwritten" in " ".join(done.stderr.split())
+    assert [path.name for path in (lab / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_signed_candidate_takes_its_signature_along_and_its_verdicts_can_be_signed_too(lab: Path) -> None:
+    key = str(write_private(lab / "key.pem", new_key()))
+    assert CliRunner().invoke(app, ["sign", ID, "--key", key]).exit_code == 0
+    status, told = export("--key", key)
+    assert (status, told["refusals"]) == (0, [])
+    assert {"lineage.dsse.json", "gate.dsse.json", "evaluation.dsse.json"} <= told["files"].keys()
+
+
+def test_a_signature_over_another_statement_is_no_signature_of_this_one(lab: Path) -> None:
+    key = str(write_private(lab / "key.pem", new_key()))
+    assert CliRunner().invoke(app, ["sign", ID, "--key", key]).exit_code == 0
+    parameters = ("predicate", "buildDefinition", "externalParameters", "search")
+
+    def elsewhere(tree: Json) -> None:
+        for part in parameters[:-1]:
+            tree = tree[part]
+        tree["search"]["name"] = "another search"
+
+    edit(lab / LINEAGE, elsewhere)
+    status, told = export()
+    assert (status, [one["code"] for one in told["refusals"]]) == (4, ["signature"])
+
+
+def test_a_policy_that_asks_for_signatures_lets_nothing_unsigned_out(lab: Path) -> None:
+    mine = new_key()
+    public = "".join(write_public(lab / "key.pub", mine).read_text().splitlines()[1:-1])
+    policy = lab / "params.yaml"
+    text = policy.read_text()
+    assert text.count("      check: never\n      threshold: 1\n      trusted: {}\n") == 1
+    asked = f"      check: required\n      threshold: 1\n      trusted: {{lab: {public}}}\n"
+    policy.write_text(text.replace("      check: never\n      threshold: 1\n      trusted: {}\n", asked))
+    assert [one["code"] for one in export()[1]["refusals"]] == ["signature"]
+    other = str(write_private(lab / "other.pem", new_key()))
+    assert CliRunner().invoke(app, ["sign", ID, "--key", other]).exit_code == 0
+    assert [one["code"] for one in export()[1]["refusals"]] == ["signature"], "a key that nobody trusts"
+    assert (
+        CliRunner().invoke(app, ["sign", ID, "--key", str(write_private(lab / "key.pem", mine))]).exit_code
+        == 0
+    )
+    assert export()[0] == 0
