@@ -18,6 +18,7 @@ from stages.core.sandbox.limits import Limits
 from stages.core.scoring.model import ResidentModel
 from stages.core.weights.reader import Checkpoint
 from stages.eval import stage as eval_stage
+from stages.eval.workers import Workers
 from stages.gate import stage as gate_stage
 from stages.merge import rebuild
 from stages.merge.build import Workshop, acquire
@@ -88,7 +89,8 @@ class Laboratory:
 
     def gate(self) -> dict[str, Any]:
         """Candidate → check → finding."""
-        places = gate_stage.Places(self.parents, self.candidates, self.data / "gates.json")
+        names = ("parents", "candidates", "gates.json", "run.json")
+        places = gate_stage.Places(*(self.data / name for name in names))
         gate_stage.run(SUITE, PARENTS, self.request.policy.gate, places, ignore)
         verdicts = read_json(places.gates)["candidates"]
         return {
@@ -106,8 +108,9 @@ class Laboratory:
             store=self.data / "evidence-store",
             cases=self.data / "cases",
             evidence=self.data / "evidence",
+            record=self.data / "run.json",
         )
-        eval_stage.run(SUITE, PARENTS, places, 1, ignore)
+        eval_stage.run(SUITE, PARENTS, places, Workers(), ignore)
         return places.evidence
 
 
