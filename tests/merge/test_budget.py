@@ -81,7 +81,7 @@ def test_the_index_is_made_once_for_each_parent_and_serves_every_budget(
 def test_the_lineage_states_what_was_read_and_skipped_and_the_bound(family: Path, tmp_path: Path) -> None:
     full = budgeted(family, tmp_path / "full", Memory(), None)
     made = budgeted(family, tmp_path / "out", Memory())
-    assert sorted(arithmetic(full.folder)) == ["notes", "plan"]
+    assert sorted(arithmetic(full.folder)) == ["alignment", "contract", "notes", "plan"]
     told = arithmetic(made.folder)["budget"]
     assert (told["read_bytes"], told["bytes_held"]) == (SOME, HELD)
     assert HELD // 4 < told["bytes_read"] <= SOME
