@@ -12,6 +12,7 @@ from stages.core.records.canonical import dumps, pretty, read_json, write_json
 from stages.core.records.files import sha256_bytes
 from stages.core.records.lineage import Lineage, Material, Proposal, load
 from stages.core.records.manifest import FileRecord, Manifest
+from tests.architecture.tree import ROOT
 from tests.core.records.test_recipe import RECIPE as TIES
 
 
@@ -23,6 +24,7 @@ def material(name: str, role: str = "parent", weights: str = "3") -> Material:
 
 MATERIALS = [material("base", "base", "6"), material("left"), material("right", weights="7")]
 RECIPE = replace(TIES, base=MATERIALS[0].digest, parents=(MATERIALS[1].digest, MATERIALS[2].digest))
+COMMITTED = sorted((ROOT / "data/candidates").glob("*/lineage.json"))
 LINEAGE = Lineage(
     recipe=RECIPE,
     artifact=Manifest(
@@ -87,6 +89,22 @@ TERMS: dict[str, Any] = {
 def path(tmp_path: Path) -> Path:
     write_json(tmp_path / "lineage.json", LINEAGE.to_json())
     return tmp_path / "lineage.json"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_every_committed_lineage_is_a_statement_and_provenance_by_the_standards_own_types(path: Path) -> None:
+    tree = read_json(path)
+    statement = ParseDict(tree, statement_pb2.Statement())
+    provenance = ParseDict(tree["predicate"], provenance_pb2.Provenance())
+    assert {one.name: one.digest["sha256"] for one in statement.subject} == load(path).files
+    digests = [one.digest["sha256"] for one in provenance.build_definition.resolved_dependencies]
+    assert set(load(path).recipe.parents) <= set(digests)
+
+
+def test_each_material_states_role_licence_files_card_and_what_was_found_of_its_signature() -> None:
+    for one in LINEAGE.to_json()["predicate"]["buildDefinition"]["resolvedDependencies"]:
+        assert one["annotations"].keys() == {"role", "licence", "files", "card_sha256", "signature"}
+        assert one["annotations"]["signature"] == {"status": "unchecked"}
 
 
 def test_it_is_an_in_toto_statement_by_in_totos_own_types() -> None:
