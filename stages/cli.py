@@ -342,14 +342,10 @@ def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool, key
     )
     if not names:
         raise LabError("name a candidate, or use --all. `mergelab report` lists them.")
+    for name in names if keys else ():  # all of them, before anything is merged again
+        signing.check(signing.of_candidate(root, name), *keys)
     shop = workshop(root, requested(root, None)[0])
-
-    def one(name: str) -> Any:
-        if keys:
-            signing.check(signing.of_candidate(root, name), *keys)
-        return action(folder, name, shop)
-
-    results((one(name) for name in names), as_json)
+    results((action(folder, name, shop) for name in names), as_json)
 
 
 def results(verifications: Iterable[Any], as_json: bool) -> None:

@@ -13,7 +13,7 @@ Every rule below runs, and a refusal is a result that names all of them:
 | gate | with a failed gate | 4 |
 | isolation | made at L1 or L0, or without proof of a lock | 4 |
 | by-hand | merged by hand, or of a parent that nobody has reviewed | 4 |
-| intent | whose parents' licences or restrictions were not judged to allow the intent of the request | 4 |
+| intent | whose intent is not allowed, by eligibility or by its own lineage | 4 |
 | signature | unsigned where the policy asks for it, or with a signature that does not hold | 4 |
 | evicted | whose weights are not here | 5 |
 | changed | whose bytes are not those of the lineage | 3 |
@@ -27,7 +27,7 @@ from typing import Final
 from stages import signing
 from stages.conf import Request
 from stages.core.errors import BadSignature, LabError
-from stages.core.records import attestation, dsse
+from stages.core.records import attestation, dsse, terms
 from stages.core.records import lineage as lineages
 from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.files import copy_hashed, sha256_bytes, sha256_file, write_text
@@ -262,22 +262,26 @@ def _by_hand(case: Case) -> Iterator[Refusal]:
 
 
 def _intent(case: Case) -> Iterator[Refusal]:
-    """Eligibility passed, of these very parents, for the intent that the request states today."""
+    """Eligibility passed, of these very parents; and what it decided allows the intent of the request.
+
+    The decision is the lineage's own: it is what a signature covers.
+    """
     verdict, intent = case.eligibility, case.request.parents.intent
-    findings = {finding["rule"]: finding for finding in verdict.get("findings", [])}
-    judged = {one["digest"] for one in (*verdict.get("parents", []), verdict.get("base") or {"digest": None})}
+    judged = {one["digest"] for one in (*verdict.get("parents", []), verdict.get("base")) if one}
     made_of = {one["digest"]["sha256"] for one in case.definition["resolvedDependencies"]}
-    for rule in ("licences", "restrictions"):
-        found = findings.get(rule, {})
-        stated = (found.get("evidence") or {}).get("intent")
-        if found.get("passed") is not True or stated != intent:
-            yield Refusal(
-                "intent",
-                f"the intent is {intent!r}, and {rule} were judged for {stated!r}: "
-                f"{found.get('message', 'not at all')}. Run it again, or choose another parents.intent.",
-            )
     if verdict.get("passed") is not True or not made_of <= judged:
         yield Refusal("intent", "eligibility did not pass these parents. Run `mergelab run`.")
+    byproducts = case.recorded.statement["predicate"]["runDetails"]["byproducts"]
+    decided = next((one["annotations"] for one in byproducts if one["name"] == terms.KEY), None) or {}
+    decision = decided.get("decisions", {}).get(intent, {"because": ["no rule has judged it"]})
+    if decision.get("allowed") is not True:
+        yield Refusal(
+            "intent",
+            f"licences and restrictions do not allow {intent!r}: {'; '.join(decision['because'])}. "
+            "Choose another parents.intent, or other parents.",
+        )
+    elif decided != terms.of_verdict(verdict) or decided.get("use", {}).get("intent") != intent:
+        yield Refusal("intent", "the use was judged anew, or changed, since the merge. Run `mergelab run`.")
 
 
 def _signature(case: Case) -> Iterator[Refusal]:
