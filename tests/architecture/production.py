@@ -1,4 +1,4 @@
-"""Calls by which a program reaches production, told by the syntax of a file: names, and who they are called on.
+"""Calls by which a program reaches production, told by the syntax of a file: names, and whose they are.
 
 A name that only an upload has (`push_to_hub`) counts wherever it stands, called or not; one that other things
 have too (`post`, `put`) counts on a client or module that sends. Strings count as the names they may become.
