@@ -26,7 +26,7 @@ from typing import Final
 
 from stages import signing
 from stages.conf import Request
-from stages.core.errors import BadSignature, LabError
+from stages.core.errors import BadCheckpoint, BadSignature, LabError
 from stages.core.records import attestation, dsse, terms
 from stages.core.records import lineage as lineages
 from stages.core.records.canonical import Json, dumps, read_json, write_json
@@ -168,9 +168,9 @@ def _fill(case: Case, draft: Path, key: PrivateKey | None) -> None:
     """Everything of the folder but the sums. Raises _Changed for the first file that is another one."""
     for name, digest in case.recorded.files.items():
         try:
-            found = copy_hashed(case.folder / name, draft / name)
-        except OSError as problem:
-            raise _Changed(f"{case.folder / name}: {problem.strerror}. {_again(case)}") from problem
+            found, _ = copy_hashed(case.folder / name, draft / name)
+        except BadCheckpoint as problem:
+            raise _Changed(f"{problem} {_again(case)}") from problem
         if found != digest:
             raise _Changed(f"{name} has sha256 {found}, its lineage records {digest}. {_again(case)}")
     write_json(draft / lineages.NAME, case.recorded.statement)

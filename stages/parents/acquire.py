@@ -4,12 +4,9 @@ Nothing reads the source after the copy: a file swapped between check and use ca
 copied and scanned in the same way, and the parent is then made of that copy and of its base's.
 """
 
-import os
 import secrets
 import shutil
-import stat
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -19,13 +16,12 @@ from stages.core.errors import BadCheckpoint, BadRequest, LabError
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import pretty, read_json, write_json
-from stages.core.records.files import publish
+from stages.core.records.files import copy_hashed, publish
 from stages.core.records.manifest import BESIDE, FileRecord, Manifest
 from stages.core.records.source import LocalPath, Repository
 from stages.parents import scan, sources
 from stages.parents.adapters import merge_into_base
 
-READ_BYTES: Final = 1 << 20
 LEFT_BEHIND: Final = frozenset({manifests.NAME, "README.md"})  # written anew; for readers of the source
 
 
@@ -90,41 +86,16 @@ def _copied(identifier: str, member: Member, root: Path, draft: Path) -> Manifes
     with TemporaryDirectory(prefix="lent-", dir=work) as lent:
         folder = sources.bring(identifier, member.source, root, Path(lent), layout)
         scan.refuse(identifier, scan.outside(folder, layout))
-        files = {path.name: copy(path, draft / path.name) for path in sorted(folder.iterdir())}
+        files = {
+            path.name: FileRecord(*copy_hashed(path, draft / path.name)) for path in sorted(folder.iterdir())
+        }
     if member.card is not None:
         (draft / cards.NAME).unlink(missing_ok=True)
-        copy(root / member.card, draft / cards.NAME)
+        copy_hashed(root / member.card, draft / cards.NAME)
     manifest = Manifest({name: record for name, record in files.items() if name not in BESIDE})
     scan.refuse(identifier, scan.outside(draft, layout) or scan.inside(draft))
     _check_digest(identifier, member, draft, files, manifest)
     return manifest
-
-
-def copy(source: Path, target: Path) -> FileRecord:
-    """Copy one regular file, following no link, and give the record of exactly the bytes that were written.
-
-    Raises BadCheckpoint (`changed-while-read`) if the file is not what it was when it was opened.
-    """
-    digest, size = sha256(), 0
-    try:
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as problem:
-        raise BadCheckpoint("unreadable", f"cannot read {source}: {problem.strerror}.") from problem
-    with os.fdopen(handle, "rb") as reader, target.open("xb") as writer:
-        opened = os.fstat(handle)
-        if not stat.S_ISREG(opened.st_mode):
-            raise BadCheckpoint(
-                "changed-while-read", f"{source} is no plain file any more. Run the stage again."
-            )
-        while size <= opened.st_size and (block := reader.read(READ_BYTES)):
-            digest.update(block)
-            size += writer.write(block)
-        writer.flush()
-        os.fsync(writer.fileno())
-        closed = os.fstat(handle)
-    if (size, closed.st_ctime_ns) != (opened.st_size, opened.st_ctime_ns):
-        raise BadCheckpoint("changed-while-read", f"{source} changed while it was read. Run the stage again.")
-    return FileRecord(digest.hexdigest(), size)
 
 
 def _check_digest(

@@ -188,6 +188,9 @@ def test_a_file_written_while_it_is_read_is_refused(
     time.sleep(0.02)  # longer than a tick of the kernel's clock (at most 10 ms), which dates the change
 
     class Meddler:
+        def __init__(self, data: bytes = b"") -> None:
+            del data
+
         def update(self, block: bytes) -> None:
             if b"architectures" in block:  # config.json, and no other file
                 meddle(sorter / "config.json")
@@ -195,7 +198,7 @@ def test_a_file_written_while_it_is_read_is_refused(
         def hexdigest(self) -> str:
             return "0" * 64
 
-    monkeypatch.setattr("stages.parents.acquire.sha256", Meddler)
+    monkeypatch.setattr("stages.core.records.files.sha256", Meddler)
     with pytest.raises(BadCheckpoint, match=r"config\.json changed while it was read") as caught:
         acquire_one(sorter, output)
     assert caught.value.code == "changed-while-read"
@@ -253,7 +256,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_behind(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("stages.parents.acquire.os.fsync", full)
+    monkeypatch.setattr("stages.core.records.files.os.fsync", full)
     with pytest.raises(LabError, match="No space left on device"):
         acquire_one(sorter, output)
     assert [path.name for path in output.iterdir()] == ["sorter"]

@@ -1,12 +1,15 @@
 """Files that are whole or absent: atomic writes and digests."""
 
-import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import file_digest, sha256
 from pathlib import Path
+
+from stages.core.errors import BadCheckpoint
 
 PART = ".part"
 COPY_BYTES = 1 << 20  # read and written at a time
@@ -19,29 +22,41 @@ def cache_folder() -> Path:
 
 def sha256_bytes(data: bytes) -> str:
     """Lower-case hex SHA-256 of `data`."""
-    return hashlib.sha256(data).hexdigest()
+    return sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
     """Lower-case hex SHA-256 of a file's bytes, read through one small buffer."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_digest(stream, "sha256").hexdigest()
 
 
-def copy_hashed(source: Path, target: Path) -> str:
-    """Copy one regular file to the new file `target`, synced; the sha256 of exactly the bytes written.
+def copy_hashed(source: Path, target: Path) -> tuple[str, int]:
+    """Copy one regular file to the new file `target`, synced; sha256 and size of exactly the bytes written.
 
-    Links are not followed. Raises OSError if `source` is a link or `target` exists.
+    Links are not followed. Raises BadCheckpoint (`unreadable`) if `source` is a link or cannot be opened,
+    (`changed-while-read`) if it is not what it was when it was opened; OSError if `target` exists.
     """
-    digest = hashlib.sha256()
-    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    digest, size = sha256(), 0
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as problem:
+        raise BadCheckpoint("unreadable", f"cannot read {source}: {problem.strerror}.") from problem
     with os.fdopen(handle, "rb") as reader, target.open("xb") as writer:
-        while block := reader.read(COPY_BYTES):
+        opened = os.fstat(handle)
+        if not stat.S_ISREG(opened.st_mode):
+            raise BadCheckpoint(
+                "changed-while-read", f"{source} is no plain file any more. Run the stage again."
+            )
+        while size <= opened.st_size and (block := reader.read(COPY_BYTES)):
             digest.update(block)
-            writer.write(block)
+            size += writer.write(block)
         writer.flush()
         os.fsync(writer.fileno())
-    return digest.hexdigest()
+        closed = os.fstat(handle)
+    if (size, closed.st_ctime_ns) != (opened.st_size, opened.st_ctime_ns):
+        raise BadCheckpoint("changed-while-read", f"{source} changed while it was read. Run the stage again.")
+    return digest.hexdigest(), size
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ NEXT_MOVES = {
     "SIGXCPU": "it used up its CPU time: raise isolation.cpu_seconds",
     "SIGKILL": "killed from outside, most often for memory: free some, or lower the number of workers",
     "SIGSEGV": "a crash in native code: run it again; if it repeats, the input is suspect",
+    "SIGBUS": "a file was cut while it was read: restore it, or acquire the parent again",
     "SIGSYS": "it made a call of another architecture: the input is suspect",
 }
 

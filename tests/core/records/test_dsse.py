@@ -33,9 +33,11 @@ def verify(tree: Any, *keys: Any, threshold: int = 1, statement: Any = STATEMENT
     return [key.keyid for key in found]
 
 
-def refused(code: str, tree: Any, *keys: Any, **how: Any) -> None:
-    with pytest.raises(BadSignature, match=rf"^\[{code}\]"):
+def refusal(tree: Any, *keys: Any, **how: Any) -> str:
+    """The code by which it is refused. Fails if it is not."""
+    with pytest.raises(BadSignature, match=r"^\[signature-\w+\]") as found:
         verify(tree, *keys, **how)
+    return found.value.code
 
 
 def test_the_encoding_before_signing_is_the_one_of_the_protocols_own_example() -> None:
@@ -66,7 +68,7 @@ def test_two_people_sign_one_after_the_other_and_a_threshold_counts_both() -> No
     both = dsse.sign(STATEMENT, OTHER, first).encode()
     assert verify(both, KEY, OTHER, threshold=2) == [KEY.public.keyid, OTHER.public.keyid]
     assert verify(both, OTHER) == [OTHER.public.keyid]
-    refused("signature-untrusted", signed(), KEY, OTHER, threshold=2)
+    assert refusal(signed(), KEY, OTHER, threshold=2) == "signature-untrusted"
 
 
 def test_signing_twice_with_one_key_leaves_one_signature() -> None:
@@ -170,7 +172,7 @@ TAMPERED: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
 def test_a_tampered_envelope_is_refused_with_its_code(name: str) -> None:
     code, change = TAMPERED[name]
     assert verify(signed()) == [KEY.public.keyid]
-    refused(code, change(signed()))
+    assert refusal(change(signed())) == code
 
 
 @pytest.mark.parametrize(
@@ -179,23 +181,23 @@ def test_a_tampered_envelope_is_refused_with_its_code(name: str) -> None:
     ids=["empty", "null", "list", "cut short", "no UTF-8", "nested", "UTF-16"],
 )
 def test_what_is_no_envelope_is_refused(data: bytes) -> None:
-    refused("signature-form", data)
+    assert refusal(data) == "signature-form"
 
 
 def test_a_repeated_key_in_the_envelope_is_refused_whichever_value_comes_last() -> None:
     good = json.dumps(signed())
     for bad in ('{"payload": "AAAA", ' + good[1:], good[:-1] + ', "payload": "AAAA"}'):
-        refused("signature-form", bad.encode())
+        assert refusal(bad.encode()) == "signature-form"
 
 
 def test_another_statements_signature_is_refused_on_this_one() -> None:
-    refused("signature-payload", signed(statement={"subject": [{"name": "b"}]}))
+    assert refusal(signed(statement={"subject": [{"name": "b"}]})) == "signature-payload"
 
 
 def test_the_signature_of_another_key_under_the_keyid_of_a_trusted_one_is_refused() -> None:
     forged = signed(new_key())
     forged["signatures"][0]["keyid"] = KEY.public.keyid
-    refused("signature-wrong", forged)
+    assert refusal(forged) == "signature-wrong"
 
 
 @pytest.mark.parametrize("kinds", [("ed25519", "p256"), ("p256", "ed25519")])
@@ -203,28 +205,30 @@ def test_a_signature_of_one_algorithm_is_refused_under_a_key_of_another(kinds: t
     mine, theirs = (new_key(kind) for kind in kinds)
     forged = signed(theirs)
     forged["signatures"][0]["keyid"] = mine.public.keyid
-    refused("signature-wrong", forged, mine)
+    assert refusal(forged, mine) == "signature-wrong"
 
 
 def test_an_extra_signature_of_a_stranger_counts_for_nothing_and_does_no_harm() -> None:
     stranger = new_key()
     both = signed() | {"signatures": signed()["signatures"] + signed(stranger)["signatures"]}
     assert verify(both) == [KEY.public.keyid]
-    refused("signature-untrusted", both, KEY, OTHER, threshold=2)
+    assert refusal(both, KEY, OTHER, threshold=2) == "signature-untrusted"
 
 
 def test_an_extra_signature_that_names_a_trusted_key_falsely_refuses_the_whole() -> None:
     false = signed()["signatures"][0] | {"keyid": OTHER.public.keyid}
-    refused("signature-wrong", signed() | {"signatures": [*signed()["signatures"], false]}, KEY, OTHER)
+    assert (
+        refusal(signed() | {"signatures": [*signed()["signatures"], false]}, KEY, OTHER) == "signature-wrong"
+    )
 
 
 def test_one_key_given_twice_does_not_make_two() -> None:
-    refused("signature-threshold", signed(), KEY, KEY, threshold=2)
+    assert refusal(signed(), KEY, KEY, threshold=2) == "signature-threshold"
 
 
 @pytest.mark.parametrize("threshold", [0, -1])
 def test_a_threshold_of_none_is_refused(threshold: int) -> None:
-    refused("signature-threshold", signed(), threshold=threshold)
+    assert refusal(signed(), threshold=threshold) == "signature-threshold"
 
 
 def test_without_trusted_keys_nothing_is_verified() -> None:

@@ -1,6 +1,7 @@
 """Jobs that end badly, for test_launch.py. Loaded into workers by scene.jobs_of."""
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -79,6 +80,13 @@ def grow(job: Job, progress: object) -> None:
     """Lengthen the smaller of two outputs: RLIMIT_FSIZE, the size of the larger, lets it."""
     with Path(job["file"]).open("r+b") as stream:
         stream.write(bytes(job["bytes"]))
+
+
+def read_beyond_the_end(job: Job, progress: object) -> int:
+    """Map a file, cut it, and look at what is gone."""
+    with Path(job["file"]).open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        os.ftruncate(stream.fileno(), 0)
+        return mapped[0]
 
 
 def rewrite(job: Job, progress: object) -> str:

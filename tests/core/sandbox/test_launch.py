@@ -1,6 +1,7 @@
 """One worker from outside: what comes back, how it ends, what it leaves behind."""
 
 import fcntl
+import mmap
 import os
 import signal
 import subprocess
@@ -204,6 +205,13 @@ def test_a_bug_is_reported_with_its_traceback() -> None:
 def test_a_signal_is_named_with_the_next_move(kind: str, match: str, level: str) -> None:
     with pytest.raises(WorkerFailed, match=match):
         work(kind, level=level)
+
+
+def test_a_file_that_is_cut_while_it_is_mapped_is_named_as_the_cause(tmp_path: Path, level: str) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(mmap.PAGESIZE))
+    with pytest.raises(WorkerFailed, match="ended by SIGBUS: a file was cut while it was read"):
+        work("read_beyond_the_end", level=level, writable=[file], file=str(file))
 
 
 def test_the_wall_clock_kills_a_sleeper(level: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from stages.core.errors import Unmergeable
 from stages.core.records.recipe import Recipe
 from stages.core.weights import engine, registry, writer
-from stages.core.weights.kernels import catalogue, compiling, ready
+from stages.core.weights.kernels import catalogue, compiling, elements, fast, measuring, ready
 from stages.core.weights.kernels.catalogue import kernel
 from stages.core.weights.kernels.fast import Fast
 from stages.core.weights.kernels.loading import load
@@ -346,3 +346,8 @@ def test_kernels_for_any_x86_64_use_no_vector_that_only_some_have(name: str) -> 
     one = kernel(name, "bfloat16", "bfloat16")
     assert not re.search(r"%[yz]mm", compiling.assembly(one, cpu="x86-64"))
     assert compiling.compile_kernel(one, cpu="x86-64") != compiling.compile_kernel(one)
+
+
+def test_work_areas_are_as_large_as_the_kernels_take_them_to_be() -> None:
+    """fast.py states these sizes again, since the modules of the kernels import numba."""
+    assert (fast.CHUNK, fast.GROUP) == (elements.CHUNK, measuring.GROUP)

@@ -13,7 +13,7 @@ from stages.core.weights.kernels.elements import CHUNK, load, mask, pattern, row
 
 LEAF = 1 << 16
 EIGHTH = LEAF // 8
-NO_PATTERN = np.int32(-1)
+NO_PATTERN = np.int32(-1)  # of no magnitude
 GROUP = 32  # elements looked at together for one that is inside a bracket: about one in a hundred is
 
 

@@ -26,7 +26,7 @@ from stages.core.weights.kernels.elements import (
     widen,
 )  # fmt: skip
 
-EMPTY = np.int32(-1)  # below every magnitude
+UNTRIMMED = np.int32(-1)  # a bound below every magnitude
 
 
 @njit
@@ -86,7 +86,7 @@ def consensus(
             load(row(rows, p + 1, a, b), base, x)
             if len(keys):
                 mask(x, keys[p], start + a, least[p], words)
-            before, after, cut = EMPTY, EMPTY, 0
+            before, after, cut = UNTRIMMED, UNTRIMMED, 0
             if len(cuts):
                 after, before = bounds[2 * p], bounds[2 * p + 1]
                 cut = min(max(cuts[p] - start - a, 0), b - a)
