@@ -250,7 +250,8 @@ class _Tensor:
         measured = plan.needed and not run.known.knows(plan, job)
         self._unchecked = measured or not run.backend.refuses(self)
         self._again = measured and plan.rereads(job)
-        self._held = list(self._read_all()) if measured and not self._again else None
+        held = measured and not self._again and not run.inputs.mapped(job.reads)
+        self._held = list(self._read_all()) if held else None
 
     def each(self, function: Callable[[Block], T]) -> Iterator[T]:
         """One pass: function of every block."""

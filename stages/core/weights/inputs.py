@@ -1,6 +1,6 @@
 """The input files of a plan, read block by block and verified as they are read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -85,6 +85,13 @@ class Inputs:
         first = spec.start + start * size
         last = min(spec.end, first + self.block_elements * size)
         return self._open[place][spec.file].read(first, last, again=again or self._shared(place, name))
+
+    def mapped(self, reads: Iterable[tuple[int, str]]) -> bool:
+        """Whether all these tensors are read from maps, which costs as little a second time."""
+        return all(
+            place not in self._chosen and self._open[place][self._inputs[place].tensors[name].file].mapped
+            for place, name in reads
+        )
 
     def finish(self) -> None:
         """Raise BadCheckpoint unless every file has the digest of its manifest, or every region its own."""

@@ -64,6 +64,11 @@ class VerifiedFile:
             self._altered("its header is not the one planned with")
         self._digest.update(head.data)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether what is read is a view of the file, since nothing need be hashed."""
+        return self._expected is None
+
     def read(self, start: int, end: int, *, again: bool = False) -> Bytes:
         """uint8 [end - start]: one of the pieces, not to be written to. again: it will be wanted once more.
 
