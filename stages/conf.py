@@ -180,6 +180,7 @@ class Storage(Section):
 class Items(Section):
     """How many cases of a task each split holds."""
 
+    calibration: int = Field(ge=1, le=100_000)
     search: int = Field(ge=1, le=100_000)
     selection: int = Field(ge=1, le=100_000)
     hidden: int = Field(ge=1, le=100_000)

@@ -10,7 +10,7 @@ from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.scoring.cases import PUBLIC_SEED, TaskPlan, draw_cases, write_cases
 from stages.core.scoring.skills import SKILLS, skill_named
 
-SPLITS = ("search", "selection", "hidden")  # in the order of results in an evidence file
+SPLITS = ("calibration", "search", "selection", "hidden")  # in the order of results in an evidence file
 
 
 def plan(suite: Suite) -> dict[str, TaskPlan]:
@@ -70,4 +70,4 @@ def describe(suite: Suite) -> Mapping[str, Json]:
 
 
 def _counts(items: Items) -> Mapping[str, int]:
-    return {"search": items.search, "selection": items.selection, "hidden": items.hidden}
+    return {split: getattr(items, split) for split in SPLITS}

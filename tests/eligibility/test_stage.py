@@ -26,7 +26,7 @@ def request(**parents: Any) -> Request:
         "members": members,
         "complementarity": STATEMENT,
     }
-    items = {"search": 8, "selection": 8, "hidden": 24}
+    items = {"calibration": 8, "search": 8, "selection": 8, "hidden": 24}
     tasks = {
         name: {"skill": name, "kind": f"niche:{letter}", "parent": name}
         for name, letter in (("sort", "a"), ("recall", "b"))

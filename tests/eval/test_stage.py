@@ -41,7 +41,7 @@ def test_everyone_but_the_rejected_answers_every_case(places: stage.Places) -> N
     for name in SUBJECTS:
         found = evidence.load(places.evidence / f"{name}.json")
         assert found.suite_digest == index["suite"]["digest"]
-        assert list(found.results) == ["hidden", "search", "selection"]  # files are sorted
+        assert list(found.results) == ["calibration", "hidden", "search", "selection"]  # files are sorted
         assert all(list(tasks) == sorted(TASKS) for tasks in found.results.values())
         assert {len(task.correct) for task in found.results["hidden"].values()} == {6}
     kinds = [evidence.load(places.evidence / f"{name}.json").subject.kind for name in SUBJECTS]
@@ -71,20 +71,20 @@ def test_an_evaluation_killed_half_way_goes_on_and_ends_the_same(
     real = Harness.answers
     calls = []
 
-    def dies_from_the_eighth(self: Harness, *subject: object) -> object:
+    def dies_from_the_tenth(self: Harness, *subject: object) -> object:
         calls.append(subject)
-        if len(calls) >= 8:
+        if len(calls) >= 10:
             raise KeyboardInterrupt
         return real(self, *subject)
 
-    monkeypatch.setattr(Harness, "answers", dies_from_the_eighth)
+    monkeypatch.setattr(Harness, "answers", dies_from_the_tenth)
     with pytest.raises(KeyboardInterrupt):
         evaluate(broken)
     assert not broken.evidence.exists()
     calls.clear()
     monkeypatch.setattr(Harness, "answers", lambda *call: calls.append(call) or real(*call))
     assert evaluate(broken)[0] == (2, 0, 6)
-    assert len(calls) == 4 * 3, "two subjects were whole: neither is scored again"
+    assert len(calls) == 4 * 4, "two subjects were whole: neither is scored again"
     assert outputs(broken) == outputs(places)
 
 
@@ -112,10 +112,10 @@ def test_one_more_candidate_means_new_hidden_cases_and_the_other_splits_are_kept
     task = next(iter(TASKS))
     assert after[f"cases/hidden/{task}.jsonl"] != before[f"cases/hidden/{task}.jsonl"]
     assert after[f"cases/search/{task}.jsonl"] == before[f"cases/search/{task}.jsonl"]
-    assert len(asked) == 6 + 3, "the hidden split of six subjects, three splits of the new one"
+    assert len(asked) == 6 + 4, "the hidden split of six subjects, four splits of the new one"
 
 
-@pytest.mark.parametrize("spoil", ["", "{}", '{"schema": "mergelab/evidence/1"}', "[]"])
+@pytest.mark.parametrize("spoil", ["", "{}", '{"schema": "mergelab/evidence/2"}', "[]"])
 def test_a_broken_file_in_the_store_is_scored_again(places: stage.Places, spoil: str) -> None:
     evaluate(places)
     first = outputs(places)
@@ -217,7 +217,7 @@ def test_a_worker_renders_the_requests_of_a_split_once_for_all_its_subjects(
 
     monkeypatch.setattr(Harness, "__init__", render)
     evaluate(places)
-    assert sorted(rendered) == ["hidden", "search", "selection"]
+    assert sorted(rendered) == ["calibration", "hidden", "search", "selection"]
 
 
 def test_subjects_are_dealt_to_as_few_workers_as_their_number_allows(

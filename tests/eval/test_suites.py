@@ -38,13 +38,21 @@ def test_every_unknown_skill_and_wrong_kind_is_reported_at_once() -> None:
 
 def test_a_task_may_override_the_number_of_items(tmp_path: Path) -> None:
     name = next(iter(TASKS))
-    more = suite(tasks=TASKS | {name: TASKS[name] | {"items": {"search": 1, "selection": 2, "hidden": 3}}})
+    more = suite(
+        tasks=TASKS
+        | {name: TASKS[name] | {"items": {"calibration": 5, "search": 1, "selection": 2, "hidden": 3}}}
+    )
     write_suite(more, 5, tmp_path)
     counts = {
         split: [len((tmp_path / split / f"{task}.jsonl").read_text().splitlines()) for task in TASKS]
         for split in SPLITS
     }
-    assert counts == {"search": [1, 4, 4], "selection": [2, 2, 2], "hidden": [3, 6, 6]}
+    assert counts == {
+        "calibration": [5, 3, 3],
+        "search": [1, 4, 4],
+        "selection": [2, 2, 2],
+        "hidden": [3, 6, 6],
+    }
 
 
 def test_only_hidden_cases_follow_the_hidden_seed(tmp_path: Path) -> None:
@@ -66,7 +74,7 @@ def test_the_digest_moves_with_the_suite_the_task_file_and_the_scorer(tmp_path: 
     shutil.copytree(FORMS, tmp_path / "forms")
     with (tmp_path / "forms/exact_answer.yaml").open("a") as stream:
         stream.write("# a remark\n")
-    items = {"search": 4, "selection": 2, "hidden": 7}
+    items = {"calibration": 3, "search": 4, "selection": 2, "hidden": 7}
     digests = {
         suite_digest(SUITE, FORMS, 1),
         suite_digest(suite(version=2), FORMS, 1),

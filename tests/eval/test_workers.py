@@ -13,6 +13,7 @@ from stages.core.sandbox import launch, levels
 from stages.core.sandbox.launch import Outcome
 from stages.core.sandbox.levels import Isolation
 from stages.eval import stage
+from stages.eval.suites import SPLITS
 from stages.eval.workers import Workers
 from tests.core.sandbox.scene import jobs_of
 from tests.core.sandbox.test_launch import HERE as SANDBOX
@@ -58,7 +59,7 @@ def test_an_evaluating_worker_reads_exactly_its_cases_and_artifacts(
     places: stage.Places, readable: Readable
 ) -> None:
     artifacts = [places.parents / name for name in ("base", "a", "b")] + [places.candidates / "c00000000000"]
-    cases = [places.cases / split for split in ("search", "selection", "hidden")]
+    cases = [places.cases / split for split in SPLITS]
     assert set(readable["evaluate"]) == {path.resolve() for path in (*artifacts, *cases, places.forms)}
     assert set(readable["fit"]) == {
         path.resolve() for path in (places.parents / "a", places.parents / "b", places.cases / "search")
@@ -105,7 +106,7 @@ def test_an_interrupt_keeps_what_was_answered_and_leaves_no_worker(
         stage.run(SUITE, PARENTS, broken, Workers(), interrupt)
     assert not children()
     assert not broken.evidence.exists()
-    assert len(list(broken.store.iterdir())) == 1 + 3, "the weights, and three splits of one subject"
+    assert len(list(broken.store.iterdir())) == 1 + 4, "the weights, and four splits of one subject"
     with this_process():
         assert evaluate(broken)[0] == (1, 0, 6)
     assert outputs(broken) == outputs(places)

@@ -17,7 +17,12 @@ FORMS = Path("conf/suite/lm_eval")
 NAMES = ("base", "a", "b")
 TASKS = {skill.name: {"skill": skill.name, "kind": skill.kind} for skill in SKILLS[:3]}
 SUITE = Suite.model_validate(
-    {"name": "toy", "version": 1, "items": {"search": 4, "selection": 2, "hidden": 6}, "tasks": TASKS}
+    {
+        "name": "toy",
+        "version": 1,
+        "items": {"calibration": 3, "search": 4, "selection": 2, "hidden": 6},
+        "tasks": TASKS,
+    }
 )
 PARENTS = Parents.model_validate(
     {

@@ -20,7 +20,7 @@ SUITE = Suite.model_validate(
     {
         "name": "toy",
         "version": 1,
-        "items": {"search": 2, "selection": 2, "hidden": 2},
+        "items": {"calibration": 2, "search": 2, "selection": 2, "hidden": 2},
         "tasks": {"task": {"skill": SKILL.name, "kind": SKILL.kind}},
     }
 )

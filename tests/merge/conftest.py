@@ -86,7 +86,7 @@ def request_for(parents: Path) -> Request:
         "suite": {
             "name": "none",
             "version": 1,
-            "items": {"search": 1, "selection": 1, "hidden": 1},
+            "items": {"calibration": 1, "search": 1, "selection": 1, "hidden": 1},
             "tasks": {"copy": {"skill": "copy", "kind": "shared"}},
         },
         "executor": {"workers": 2},

@@ -5,29 +5,34 @@ One file per subject, `data/evidence/<subject id>.json`; the cases themselves li
 `data/cases/<split>/<task>.jsonl`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.errors import LabError
 from stages.core.records.canonical import Json, read_json
 
-SCHEMA = "mergelab/evidence/1"
+SCHEMA = "mergelab/evidence/2"
 KINDS = ("candidate", "parent", "base", "ensemble")
-LOGLIKELIHOOD_DIGITS = 4  # nats: the last digits depend on the CPU's kernels (DESIGN, the way of a request)
+DIGITS = 4  # of nats and measures: the last digits depend on the CPU's kernels (DESIGN, the way of a request)
 
 
 @dataclass(frozen=True)
 class TaskEvidence:
     """Answers to one task on one split, in the order of its cases.
 
-    correct: one bool per item, exact match under greedy decoding.
+    correct: one bool per item, right as the task's form has it: exact match under greedy decoding, the
+    likeliest choice, a call that does what was asked.
     loglikelihood: nats of the right answer per item, rounded to 1e-4; answer_tokens: its length in tokens.
+    measures: what else the form measures, by name, a number per item to 1e-4; None where it does not apply.
+    said: the generated text per item, where the form generates.
     """
 
     correct: tuple[bool, ...]
     loglikelihood: tuple[float, ...]
     answer_tokens: tuple[int, ...]
+    measures: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    said: tuple[str, ...] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -79,15 +84,26 @@ def load(path: Path) -> Evidence:
 
 
 def answers_json(tasks: Mapping[str, TaskEvidence]) -> Json:
-    """Task → its tree: answers as a string of 0 and 1, likelihoods to 1e-4 nats, lengths in tokens."""
-    return {
-        task: {
-            "correct": "".join("01"[bit] for bit in answers.correct),
-            "loglikelihood": [round(value, LOGLIKELIHOOD_DIGITS) for value in answers.loglikelihood],
-            "answer_tokens": list(answers.answer_tokens),
-        }
-        for task, answers in tasks.items()
+    """Task → its tree: answers as a string of 0 and 1, numbers to four digits, lengths in tokens."""
+    return {task: _tree(answers) for task, answers in tasks.items()}
+
+
+def _tree(answers: TaskEvidence) -> Json:
+    tree: dict[str, Json] = {
+        "correct": "".join("01"[bit] for bit in answers.correct),
+        "loglikelihood": _rounded(answers.loglikelihood),
+        "answer_tokens": list(answers.answer_tokens),
     }
+    if answers.measures:
+        tree["measures"] = {name: _rounded(values) for name, values in answers.measures.items()}
+    if answers.said is not None:
+        tree["said"] = list(answers.said)
+    return tree
+
+
+def _rounded(values: Sequence[float | None]) -> list[Json]:
+    # adding 0.0 turns a rounded −0.0 into 0.0
+    return [None if value is None else round(value, DIGITS) + 0.0 for value in values]
 
 
 def answers_of(tree: Json, where: str) -> dict[str, TaskEvidence]:
@@ -96,11 +112,15 @@ def answers_of(tree: Json, where: str) -> dict[str, TaskEvidence]:
 
 
 def _task(where: str, task: str, tree: Json) -> TaskEvidence:
+    said = tree.get("said")
     answers = TaskEvidence(
         tuple(bit == "1" for bit in tree["correct"]),
         tuple(tree["loglikelihood"]),
         tuple(tree["answer_tokens"]),
+        {name: tuple(values) for name, values in tree.get("measures", {}).items()},
+        None if said is None else tuple(said),
     )
-    if not len(answers.correct) == len(answers.loglikelihood) == len(answers.answer_tokens):
+    columns = [answers.loglikelihood, answers.answer_tokens, *answers.measures.values(), said]
+    if {len(column) for column in columns if column is not None} != {len(answers.correct)}:
         raise LabError(f"{where}: the lists of task {task!r} differ in length. Run `dvc repro eval`.")
     return answers

@@ -46,9 +46,12 @@ def read_cases(path: Path) -> list[Item]:
     items = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            item = Item(**json.loads(line))
+            tree = json.loads(line)
+            item = Item(**tree | {name: tuple(tree.get(name, ())) for name in ("choices", "strata")})
             if not item.prompt.strip() or not item.answer:
                 raise ValueError("prompt and answer must hold text")
+            if item.choices and item.answer not in item.choices:
+                raise ValueError(f"the answer {item.answer!r} is not among the choices {list(item.choices)}")
             items.append(item)
         except (ValueError, TypeError) as problem:
             raise LabError(f"{path}:{number} is no case: {problem}. Run `dvc repro eval`.") from problem

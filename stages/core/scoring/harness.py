@@ -25,7 +25,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from stages.core.errors import BadRequest, LabError
-from stages.core.records.evidence import LOGLIKELIHOOD_DIGITS, TaskEvidence
+from stages.core.records.evidence import DIGITS, TaskEvidence
 from stages.core.scoring.cases import read_cases
 from stages.core.scoring.ensemble import ProbabilityMean
 from stages.core.scoring.identity import BATCH_SIZE
@@ -42,6 +42,8 @@ COLUMNS: Final = datasets.Features(
         "prompt": datasets.Value("string"),
         "answer": datasets.Value("string"),
         "pair": datasets.Value("string"),
+        "choices": datasets.Sequence(datasets.Value("string")),
+        "strata": datasets.Sequence(datasets.Value("string")),
     }
 )
 
@@ -168,7 +170,7 @@ def _evidence(tokenizer: Any, requests: Sequence[Any], answers: Sequence[tuple[f
     return TaskEvidence(
         correct=tuple(greedy for _, greedy in answers),
         # adding 0.0 turns a rounded −0.0 into 0.0
-        loglikelihood=tuple(round(nats, LOGLIKELIHOOD_DIGITS) + 0.0 for nats, _ in answers),
+        loglikelihood=tuple(round(nats, DIGITS) + 0.0 for nats, _ in answers),
         answer_tokens=tuple(len(encode_pair(tokenizer, *request.args)[1]) for request in requests),
     )
 

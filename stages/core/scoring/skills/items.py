@@ -36,6 +36,8 @@ class Item:
     `prompt` is the full text before the answer and never ends in white space. `answer` ends in its
     terminator, a newline, so that exact match under greedy decoding is well defined. `pair` joins
     twins (counterfactual, conflicting, or refused with harmless), else it is None. `family` is 0..19.
+    `choices`: what a choice is made from, `answer` among them; empty where the answer is free. `strata`:
+    parts of the task that the item belongs to, each "name=value" (length=64), for tables and bounds by part.
     """
 
     skill: str
@@ -43,14 +45,20 @@ class Item:
     prompt: str
     answer: str
     pair: str | None
+    choices: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A question before it has a family: prompt without trailing white space, answer without its newline."""
+    """A question before it has a family: prompt without trailing white space, answer and choices without
+    their newlines.
+    """
 
     prompt: str
     answer: str
+    choices: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ()
 
 
 class Draws:
@@ -149,5 +157,10 @@ def draw_items(skill: Skill, split: str, count: int, seed: int) -> list[Item]:
         misses = 0
         seen.add(content)
         pair = f"{skill.name}:{content}" if len(drafts) > 1 else None
-        items += [Item(skill.name, family, draft.prompt, draft.answer + "\n", pair) for draft in drafts]
+        items += [_item(skill.name, family, draft, pair) for draft in drafts]
     return items[:count]
+
+
+def _item(skill: str, family: int, draft: Draft, pair: str | None) -> Item:
+    choices = tuple(f"{choice}\n" for choice in draft.choices)
+    return Item(skill, family, draft.prompt, f"{draft.answer}\n", pair, choices, draft.strata)
