@@ -104,7 +104,10 @@ def judge(head: bytes, where: str, file_bytes: int) -> tuple[dict[str, Entry], l
     `header-dtype`, `header-offsets` (holes, overlaps, one range twice, sizes that disagree with shapes, bytes
     left over). A tensor of no bytes may lie where another begins or ends, and not inside it.
     """
-    listed, faults = _read(head[8:])
+    text = head[8:]
+    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return {}, [problem("header-json", where, f"holds JSON of more than {MAX_VALUES} values.")]
+    listed, faults = _read(text)
     problems = [problem("header-json", where, f"{fault}.") for fault in faults]
     whole = not problems  # else bytes may belong to what could not be read, and a hole is none
     metadata = listed.pop("__metadata__", {})
@@ -164,8 +167,6 @@ def _read(text: bytes) -> tuple[dict[str, Any], list[str]]:
             twice.update(dict.fromkeys(name for name, count in counted.items() if count > 1))
         return found
 
-    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        return {}, [f"holds JSON of more than {MAX_VALUES} values"]
     whole = _whole if b"-0" in text else None  # a number of its own to Python, and none to other readers
     try:
         found = json.loads(
