@@ -22,6 +22,7 @@ from stages.core.weights.scan.entries import readable
 from stages.core.weights.scan.fitting import CONFIG, beyond
 from stages.core.weights.scan.layout import MODEL, Layout
 
+TOKENIZER: Final = "tokenizer.json"
 LFS: Final = b"version https://git-lfs"
 
 
@@ -53,7 +54,7 @@ def look(folder: Path, layout: Layout = MODEL) -> Look:
         except BadCheckpoint as refusal:
             found.problems.append(refused(refusal, path.name))
     if not found.problems:
-        found.problems.extend(_together(found))
+        found.problems.extend(_together(found, layout))
     return found
 
 
@@ -97,10 +98,13 @@ def _document(name: str, data: bytes, found: Look) -> None:
             found.trees[name] = tree
 
 
-def _together(found: Look) -> Iterator[Problem]:
+def _together(found: Look, layout: Layout) -> Iterator[Problem]:
     """What is wrong between files that are right by themselves."""
+    if TOKENIZER in layout.required and not found.trees[TOKENIZER].get("model"):
+        yield problem("tokenizer-model", TOKENIZER, "has no model.")
     if found.tensors and not any(found.tensors.values()):
         yield problem("no-tensors", next(iter(found.tensors)), "holds no tensor. Save the checkpoint again.")
+        return
     if INDEX in found.trees:
         index, held = found.trees[INDEX], found.tensors
         placed, wrong = shards.placed(index, INDEX)

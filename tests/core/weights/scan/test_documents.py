@@ -26,7 +26,6 @@ def model_with(**changes: Any) -> dict[str, Any]:
 STEP = {"type": "Lowercase"}
 ADDED = {"id": 0, "content": "<pad>"}
 TOKENIZERS: list[tuple[str, Any]] = [
-    ("tokenizer-model", {}),
     ("tokenizer-model", {"model": []}),
     ("tokenizer-model", model_with(type="Program")),
     ("tokenizer-vocabulary", model_with(vocab="ab")),
