@@ -5,7 +5,6 @@ No tensor is read here: measured.py has that done in a disposable worker.
 
 import datetime
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +19,12 @@ from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
 from stages.core.records.policy import EligibilityPolicy, ParentSignatures
 from stages.core.records.verdict import Finding
-from stages.core.weights import header
+from stages.core.weights.reader import Checkpoint
 from stages.eligibility.advisories import Filed
 from stages.eligibility.lattice import Terms
 from stages.eligibility.use import Use
 from stages.eligibility.waivers import Waiver
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -141,8 +139,10 @@ def read(folder: Path) -> Parent:
     manifest = manifests.load(folder)
     card = cards.load(folder / cards.NAME)
     try:
-        contents = {name: (folder / name).read_bytes() for name in manifest.files if name != WEIGHTS}
-        size, tensors = _header(folder / WEIGHTS)
+        contents = {
+            name: (folder / name).read_bytes() for name in manifest.files if name not in manifest.weights
+        }
+        checkpoint = Checkpoint(folder)
         signed = folder / bundle.NAME
         signature = signed.read_bytes() if signed.is_file() else None
     except OSError as problem:
@@ -150,7 +150,12 @@ def read(folder: Path) -> Parent:
     found = {name: FileRecord(sha256_bytes(content), len(content)) for name, content in contents.items()}
     altered = [name for name, record in found.items() if record != manifest.files[name]]
     # Weights by their size alone: whoever loads them hashes them, and no rule depends on their values.
-    altered += [WEIGHTS] if size != manifest.files[WEIGHTS].bytes else []
+    sizes = {name: about.bytes for name, about in checkpoint.files.items() if name.endswith(".safetensors")}
+    altered += [
+        name
+        for name in sorted(sizes.keys() | manifest.weights.keys())
+        if name not in sizes or name not in manifest.weights or sizes[name] != manifest.weights[name].bytes
+    ]
     return Parent(
         id=folder.name,
         manifest=manifest,
@@ -158,7 +163,7 @@ def read(folder: Path) -> Parent:
         config=_object(folder / CONFIG, contents.get(CONFIG)),
         tokenizer=_object(folder / TOKENIZER, contents.get(TOKENIZER)),
         tokenizer_config=_object(folder / TOKENIZER_CONFIG, contents.get(TOKENIZER_CONFIG, b"{}")),
-        tensors=tensors,
+        tensors={name: Tensor(spec.dtype, spec.shape) for name, spec in sorted(checkpoint.tensors.items())},
         altered=tuple(altered),
         signature=signature,
     )
@@ -190,13 +195,3 @@ def _object(path: Path, content: bytes | None) -> Mapping[str, Json]:
     if not isinstance(tree, dict):
         raise LabError(f"{path} is no JSON object. Run `dvc repro parents`.")
     return tree
-
-
-def _header(path: Path) -> tuple[int, dict[str, Tensor]]:
-    """Size of the file, and its tensors in the order of their names."""
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        first = stream.read(8)
-        head = first + stream.read(header.length(first, str(path), size) - 8)
-    entries = header.parse(head, str(path), size)
-    return size, {name: Tensor(entry.dtype, entry.shape) for name, entry in sorted(entries.items())}

@@ -10,7 +10,7 @@ The same recipe gives the same bytes in every file but run.json.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import cache_folder, sha256_file, write_text
+from stages.core.records.files import cache_folder, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
@@ -36,6 +36,7 @@ from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import hand_card, hand_family, indexing, output_folder, recipe_file
 from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, environment, prepare
+from stages.merge.hand_family import Model
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
 
@@ -156,12 +157,16 @@ def survey(
     Raises LabError as `merge` does, for everything that headers, cards and configurations show.
     """
     output_folder.free(out)
-    lacking = hand_family.unreviewed(read, allowed=unreviewed)
-    family = [hand_family.provisional(one, role) for one, role in hand_family.roles(read)]
-    hand_family.check_alike(family, read.method)
+    return _surveyed(read, hand_family.look(read), memory, unreviewed=unreviewed)
+
+
+def _surveyed(read: RecipeFile, models: Sequence[Model], memory: Memory, *, unreviewed: bool) -> Survey:
+    lacking = hand_family.unreviewed(models, allowed=unreviewed)
+    hand_family.check_alike(models, read.method)
+    family = [hand_family.provisional(model) for model in models]
     recipe = _recipe(read, family)
     plan = plans.plan(recipe, {parent.digest: parent.folder for parent in family})
-    hand_family.check_described(plan, family)
+    hand_family.check_described(plan, models)
     return Survey(recipe, plan, bool(lacking), lacking, read.notes, indexing.foretold(plan, memory))
 
 
@@ -182,11 +187,14 @@ def merge(
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
-    planned = survey(read, out, unreviewed=unreviewed)
+    output_folder.free(out)
     out = out.resolve()
-    named = list(hand_family.roles(read))
+    models = hand_family.look(read)
+    planned = _surveyed(read, models, Memory(), unreviewed=unreviewed)
     with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
-        family = tuple(pool.map(lambda one: hand_family.acquired(one[0], one[1], memory.digests), named))
+        family = tuple(pool.map(lambda model: hand_family.acquired(model, memory.digests), models))
+    reviewed = {model.folder: model.found.digest(cards.NAME) for model in models if model.manifest}
+    del models  # with every tokenizer in it
     recipe = _recipe(read, family)
     moved = planned.plan.bytes_read + budget.index_bytes(planned.plan) + planned.plan.bytes_written
     workshop = Workshop(
@@ -200,7 +208,7 @@ def merge(
     )
     with output_folder.draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))
-        lineage = _lineage(read, recipe, workshop, draft)
+        lineage = _lineage(read, recipe, workshop, reviewed, draft)
         (draft / BUILT).unlink()
         write_json(draft / lineages.NAME, lineage.to_json())
         write_text(draft / hand_card.NAME, hand_card.hand_card(lineage))
@@ -248,12 +256,15 @@ def _dtype(folder: Path) -> str:
     return floats[0]
 
 
-def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) -> Lineage:
+def _lineage(
+    read: RecipeFile, recipe: Recipe, workshop: Workshop, reviewed: Mapping[Path, str], draft: Path
+) -> Lineage:
+    """reviewed: folder of a parent → sha256 of its card, as it was read."""
     built = read_json(draft / BUILT)
     return Lineage(
         recipe=recipe,
         artifact=manifests.load(draft),
-        materials=[_material(parent) for parent in workshop.sources(recipe).values()],
+        materials=[_material(parent, reviewed) for parent in workshop.sources(recipe).values()],
         proposal=Proposal(PROCEDURE, 0, f"{recipe.method}, written by hand"),
         arithmetic=arithmetic(built),
         isolation=built["isolation"],
@@ -267,14 +278,14 @@ def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) 
     )
 
 
-def _material(parent: Parent) -> Material:
+def _material(parent: Parent, reviewed: Mapping[Path, str]) -> Material:
     return Material(
         id=parent.id,
         role=parent.role,
         digest=parent.digest,
         files={name: record.sha256 for name, record in parent.manifest.files.items()},
         licence=parent.card["licence"]["weights"] if parent.card else "unknown",
-        card_sha256=sha256_file(parent.folder / cards.NAME) if parent.card else None,
+        card_sha256=reviewed.get(parent.folder),
     )
 
 

@@ -90,7 +90,10 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """Accuracy per skill, of exactly the weights with this sha256. items: how many items each skill had."""
+    """Accuracy per skill, of exactly the weights with this sha256. items: how many items each skill had.
+
+    weights_sha256: of shards as Manifest.weights_sha256 gives it, which eligibility prints where it differs.
+    """
 
     suite: Identifier
     suite_version: int = Field(ge=1)
