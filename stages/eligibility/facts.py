@@ -5,9 +5,11 @@ No tensor is read here: measured.py has that done in a disposable worker.
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from stages.core.errors import LabError
 from stages.core.records import bundle
@@ -28,7 +30,10 @@ from stages.eligibility.waivers import Waiver
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 UNSIGNED = ParentSignatures(check="never", trusted={})
+Ask: TypeAlias = Callable[[Json], tuple[Json, Json]]
+"""A job to its result and the proof of the isolation it was done in. Raises LabError as workers do."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Parent:
     """One acquired parent (or the base). altered: files that are not what the manifest says.
 
     signature: the bytes of the bundle that lies beside it, unchecked; None where there is none.
+    chat_template: those of the file of that name, which is run by workers alone (templates.py).
     """
 
     id: str
@@ -59,6 +65,7 @@ class Parent:
     tensors: Mapping[str, Tensor]
     altered: tuple[str, ...] = ()
     signature: bytes | None = None
+    chat_template: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """What came of one chat template: conversation → {"text"} or {"raised"}; or a code, and why."""
+
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    code: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a rule may look at.
 
@@ -87,7 +103,7 @@ class Facts:
     which consents are judged; None where the request states none. tasks: of the suite, name → skill.
     regions, monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative
     taken. hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
-    signatures: what the policy asks of parents.
+    signatures: what the policy asks of parents. rendered: of the chat templates, as templates.py keys them.
     """
 
     base: Parent | None
@@ -114,6 +130,7 @@ class Facts:
     hub_identifiers: Mapping[str, str] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)
     licence_texts: Mapping[str, str] = field(default_factory=dict)
+    rendered: Mapping[str, Rendering] = field(default_factory=dict)
 
     @property
     def use(self) -> Use:
@@ -166,6 +183,7 @@ def read(folder: Path) -> Parent:
         tensors={name: Tensor(spec.dtype, spec.shape) for name, spec in sorted(checkpoint.tensors.items())},
         altered=tuple(altered),
         signature=signature,
+        chat_template=contents.get(CHAT_TEMPLATE),
     )
 
 

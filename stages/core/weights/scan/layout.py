@@ -28,6 +28,7 @@ ABOUT: Final[Mapping[str, int]] = {  # about any artifact, whatever it is
 SETTINGS: Final[Mapping[str, int]] = {
     "generation_config.json": MIB,
     "tokenizer.json": 64 * MIB,  # the largest in common use (256,000 tokens) takes 33 MB
+    "chat_template.jinja": 1 << 16,  # rendered by a worker of eligibility, never here
     "tokenizer_config.json": 4 * MIB,  # 256 added tokens with their options take about 60 kB
     "special_tokens_map.json": MIB,
     "added_tokens.json": MIB,
