@@ -18,7 +18,6 @@ from typing import Final
 
 from stages.core.errors import BadRequest
 from stages.core.progress import Report, narrate
-from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
@@ -134,13 +133,12 @@ def run(
     """
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
     memory = Memory() if fresh else Memory(cache_folder() / "memory")
+    surveyed = survey(read, out, unreviewed=unreviewed, memory=memory)
     if dry_run:
-        return survey(read, out, unreviewed=unreviewed, memory=memory)
-    prepare([survey(read, out, unreviewed=unreviewed).plan])
+        return surveyed
+    prepare([surveyed.plan])
     with narrate("percent merged") as report:
-        return merge(
-            read, out, unreviewed=unreviewed, memory=memory, report=report, memory_bytes=memory_bytes
-        )
+        return _merged(read, out, surveyed, memory=memory, report=report, memory_bytes=memory_bytes)
 
 
 def survey(
@@ -172,23 +170,34 @@ def merge(
     unreviewed: bool,
     memory: Memory,
     report: Report,
-    memory_bytes: int = plans.MEMORY_BYTES,
 ) -> Made:
     """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
 
     unreviewed: take parents without a card, their digests computed now. memory: what earlier merges of the
     same parents found out; Memory() takes every digest and statistic again. report: called in 20 steps.
-    memory_bytes: as plan.plan takes it.
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
-    planned = survey(read, out, unreviewed=unreviewed)
-    out = out.resolve()
+    surveyed = survey(read, out, unreviewed=unreviewed)
+    return _merged(read, out, surveyed, memory=memory, report=report)
+
+
+def _merged(
+    read: RecipeFile,
+    out: Path,
+    surveyed: Survey,
+    *,
+    memory: Memory,
+    report: Report,
+    memory_bytes: int = plans.MEMORY_BYTES,
+) -> Made:
+    """The merge that was surveyed, as `merge` says."""
+    out, planned = out.resolve(), surveyed.plan
     named = list(hand_family.roles(read))
     with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
         family = tuple(pool.map(lambda one: hand_family.acquired(one[0], one[1], memory.digests), named))
     recipe = _recipe(read, family)
-    moved = planned.plan.bytes_read + budget.index_bytes(planned.plan) + planned.plan.bytes_written
+    moved = planned.bytes_read + budget.index_bytes(planned) + planned.bytes_written
     workshop = Workshop(
         family=family,
         isolation=ISOLATION,
@@ -205,7 +214,7 @@ def merge(
         write_json(draft / lineages.NAME, lineage.to_json())
         write_text(draft / hand_card.NAME, hand_card.hand_card(lineage))
         write_json(draft / "run.json", run)
-    return Made(recipe, out, lineage.artifact, planned.unreviewed, read.notes)
+    return Made(recipe, out, lineage.artifact, surveyed.unreviewed, read.notes)
 
 
 def generous(moved_bytes: int) -> Limits:
@@ -274,7 +283,7 @@ def _material(parent: Parent) -> Material:
         digest=parent.digest,
         files={name: record.sha256 for name, record in parent.manifest.files.items()},
         licence=parent.card["licence"]["weights"] if parent.card else "unknown",
-        card_sha256=sha256_file(parent.folder / cards.NAME) if parent.card else None,
+        card_sha256=sha256_file(parent.folder / manifests.CARD) if parent.card else None,
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.core.errors import BadCheckpoint, BadRequest
-from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
@@ -31,13 +30,17 @@ def roles(read: RecipeFile) -> Iterator[tuple[Named, str]]:
 
 
 def _reviewed(folder: Path) -> bool:
-    return (folder / manifests.NAME).is_file() and (folder / cards.NAME).is_file()
+    return (folder / manifests.NAME).is_file() and (folder / manifests.CARD).is_file()
 
 
 def _identifier(one: Named) -> str:
     """The recipe's name for it, else its card's, else its folder's. Raises BadRequest for a card amiss."""
-    card = cards.load(one.folder / cards.NAME) if _reviewed(one.folder) else None
-    return one.id or (card.id if card else one.folder.name)
+    if not _reviewed(one.folder):
+        return one.id or one.folder.name
+    from stages.core.records import card as cards
+
+    card = cards.load(one.folder / manifests.CARD)
+    return one.id or card.id
 
 
 def unreviewed(read: RecipeFile, *, allowed: bool) -> tuple[str, ...]:
@@ -46,7 +49,7 @@ def unreviewed(read: RecipeFile, *, allowed: bool) -> tuple[str, ...]:
     names = {folder: _identifier(one) for folder, one in everything.items()}
     lacking = [folder for folder in everything if not _reviewed(folder)]
     problems = [
-        f"{names[folder]}: {folder} holds no {manifests.NAME} with a {cards.NAME}: nobody has stated its "
+        f"{names[folder]}: {folder} holds no {manifests.NAME} with a {manifests.CARD}: nobody has stated its "
         "licence and restrictions. Acquire it as a parent (conf/parents, `dvc repro parents`), or use "
         "--unreviewed: the lineage says so, and the result can never be a candidate"
         for folder in ([] if allowed else lacking)
