@@ -18,7 +18,6 @@ from typing import Final
 
 from stages.core.errors import BadRequest
 from stages.core.progress import Report, narrate
-from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
@@ -135,13 +134,16 @@ def run(
     """
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
     memory = Memory() if fresh else Memory(cache_folder() / "memory")
+    output_folder.free(out)
+    found = hand_family.look(read)
+    surveyed = _surveyed(read, found, memory, unreviewed=unreviewed)
     if dry_run:
-        return survey(read, out, unreviewed=unreviewed, memory=memory)
-    prepare([survey(read, out, unreviewed=unreviewed).plan])
+        return surveyed
+    prepare([surveyed.plan])
+    taken = _taken(found, memory)
+    del found  # with every tokenizer in it
     with narrate("percent merged") as report:
-        return merge(
-            read, out, unreviewed=unreviewed, memory=memory, report=report, memory_bytes=memory_bytes
-        )
+        return _merged(read, out, surveyed, taken, memory=memory, report=report, memory_bytes=memory_bytes)
 
 
 def survey(
@@ -177,28 +179,50 @@ def merge(
     unreviewed: bool,
     memory: Memory,
     report: Report,
-    memory_bytes: int = plans.MEMORY_BYTES,
 ) -> Made:
     """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
 
     unreviewed: take parents without a card, their digests computed now. memory: what earlier merges of the
     same parents found out; Memory() takes every digest and statistic again. report: called in 20 steps.
-    memory_bytes: as plan.plan takes it.
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
     output_folder.free(out)
-    out = out.resolve()
-    models = hand_family.look(read)
-    planned = _surveyed(read, models, Memory(), unreviewed=unreviewed)
+    found = hand_family.look(read)
+    surveyed = _surveyed(read, found, memory, unreviewed=unreviewed)
+    return _merged(read, out, surveyed, _taken(found, memory), memory=memory, report=report)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The models by their digests. reviewed: folder → sha256 of the card that lies there."""
+
+    family: tuple[Parent, ...]
+    reviewed: Mapping[Path, str]
+
+
+def _taken(found: Sequence[Model], memory: Memory) -> _Taken:
     with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
-        family = tuple(pool.map(lambda model: hand_family.acquired(model, memory.digests), models))
-    reviewed = {model.folder: model.found.digest(cards.NAME) for model in models if model.manifest}
-    del models  # with every tokenizer in it
-    recipe = _recipe(read, family)
-    moved = planned.plan.bytes_read + budget.index_bytes(planned.plan) + planned.plan.bytes_written
+        family = tuple(pool.map(lambda model: hand_family.acquired(model, memory.digests), found))
+    return _Taken(family, {one.folder: one.found.digest(manifests.CARD) for one in found if one.manifest})
+
+
+def _merged(
+    read: RecipeFile,
+    out: Path,
+    surveyed: Survey,
+    taken: _Taken,
+    *,
+    memory: Memory,
+    report: Report,
+    memory_bytes: int = plans.MEMORY_BYTES,
+) -> Made:
+    """The merge that was surveyed, as `merge` says. memory_bytes: as plan.plan takes it."""
+    out, planned = out.resolve(), surveyed.plan
+    recipe = _recipe(read, taken.family)
+    moved = planned.bytes_read + budget.index_bytes(planned) + planned.bytes_written
     workshop = Workshop(
-        family=family,
+        family=taken.family,
         isolation=ISOLATION,
         limits=generous(moved),
         environment=environment(CONSTRAINTS),
@@ -208,12 +232,12 @@ def merge(
     )
     with output_folder.draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))
-        lineage = _lineage(read, recipe, workshop, reviewed, draft)
+        lineage = _lineage(read, recipe, workshop, taken.reviewed, draft)
         (draft / BUILT).unlink()
         write_json(draft / lineages.NAME, lineage.to_json())
         write_text(draft / hand_card.NAME, hand_card.hand_card(lineage))
         write_json(draft / "run.json", run)
-    return Made(recipe, out, lineage.artifact, planned.unreviewed, read.notes)
+    return Made(recipe, out, lineage.artifact, surveyed.unreviewed, read.notes)
 
 
 def generous(moved_bytes: int) -> Limits:

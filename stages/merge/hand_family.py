@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.errors import BadCheckpoint, BadRequest
-from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.files import sha256_bytes
@@ -42,7 +41,7 @@ class Model:
     @property
     def card(self) -> Json:
         """Its card; {} if nobody has reviewed it."""
-        return self.found.trees[cards.NAME] if self.manifest else {}
+        return self.found.trees[manifests.CARD] if self.manifest else {}
 
 
 def look(read: RecipeFile) -> tuple[Model, ...]:
@@ -75,9 +74,11 @@ def _under(folder: Path, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _model(one: Named, role: str, found: Look) -> Model:
-    if manifests.NAME not in found.trees or cards.NAME not in found.trees:
+    if manifests.NAME not in found.trees or manifests.CARD not in found.trees:
         return Model(one.id or one.folder.name, role, one.folder, found, None)
-    card = cards.parse(found.trees[cards.NAME], str(one.folder / cards.NAME))
+    from stages.core.records import card as cards  # where one is: models with cards take pydantic
+
+    card = cards.parse(found.trees[manifests.CARD], str(one.folder / manifests.CARD))
     manifest = manifests.parse(found.trees[manifests.NAME], str(one.folder / manifests.NAME))
     return Model(one.id or card.id, role, one.folder, found, manifest)
 
@@ -87,7 +88,7 @@ def unreviewed(models: Sequence[Model], *, allowed: bool) -> tuple[str, ...]:
     everything = {one.folder: one for one in models}
     lacking = [one for one in everything.values() if one.manifest is None]
     problems = [
-        f"{one.id}: {one.folder} holds no {manifests.NAME} with a {cards.NAME}: nobody has stated its "
+        f"{one.id}: {one.folder} holds no {manifests.NAME} with a {manifests.CARD}: nobody has stated its "
         "licence and restrictions. Acquire it as a parent (conf/parents, `dvc repro parents`), or use "
         "--unreviewed: the lineage says so, and the result can never be a candidate"
         for one in ([] if allowed else lacking)

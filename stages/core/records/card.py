@@ -15,9 +15,10 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from stages.core.errors import BadRequest
 from stages.core.records import schema
 from stages.core.records.canonical import Json, read_json
+from stages.core.records.manifest import CARD
 
 SCHEMA = "mergelab/card/1"
-NAME = "card.json"
+NAME = CARD
 PII = (
     "none",
     "pseudonymous",

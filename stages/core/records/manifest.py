@@ -13,11 +13,12 @@ from stages.core.records.files import sha256_bytes, sha256_file
 
 SCHEMA = "mergelab/manifest/1"
 NAME = "manifest.json"
+CARD = "card.json"  # what it says is in card.py, which whoever only asks for the file need not import
 # files about the artifact, which are no part of it
 BESIDE = frozenset(
     {
         NAME,
-        "card.json",
+        CARD,
         "lineage.json",
         "lineage.dsse.json",
         "model.sig",
