@@ -5,7 +5,6 @@ No tensor is read here: measured.py has that done in a disposable worker.
 
 import datetime
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

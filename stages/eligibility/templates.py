@@ -176,9 +176,7 @@ def _first(expected: Mapping[str, str], got: Mapping[str, str]) -> str:
     """Where two answers part: both from their first different character on."""
     one, other = expected.get("text"), got.get("text")
     if one is None or other is None:
-        told = [
-            f"{next(iter(answer))} {next(iter(answer.values()))[:SHOWN]!r}" for answer in (expected, got)
-        ]
+        told = [f"{next(iter(answer))} {next(iter(answer.values()))[:SHOWN]!r}" for answer in (expected, got)]
         return f"expected {told[0]}, got {told[1]}"
     pairs = zip(one, other, strict=False)
     place = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
