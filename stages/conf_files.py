@@ -13,7 +13,7 @@ from typing import Any, Final
 from stages.core.errors import BadRequest
 from stages.core.records import document
 
-READ_BY_OTHERS: Final = ("advisories", "licences", "suite/lm_eval")  # folders of conf/ that Hydra never reads
+READ_BY_OTHERS: Final = ("advisories", "licences")  # folders of conf/ that are checked where they are read
 RESOLVER: Final = re.compile(r"\$\{[^}]*:")
 ELSEWHERE: Final = re.compile(r"\.\.|://|^\s*(override\s+)?(file|pkg|structured):|^~|\\")
 
