@@ -1,8 +1,8 @@
 """What a candidate costs to evaluate: `python -m tests.bench.evaluator`.
 
-*Ours* is one process that builds the model once, merges every candidate straight into it and puts all tasks to
-it. *Peer* is what one would do by hand: write the merge, start lm-eval's command line on the folder, with the
-same task files and cases. Both answer alike (the accuracies are compared); only seconds differ, and these are
+*Ours* is one process that builds the model once, merges every candidate straight into it and puts all tasks
+to it. *Peer* is what one would do by hand: write the merge, start lm-eval's command line on the folder, with
+the same task files and cases. Both answer alike (the accuracies are compared); only seconds differ, and these are
 reported, never asserted. --models smollm2 fetches a package of SmolLM2-135M into a folder of its own.
 """
 
@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -206,10 +205,10 @@ def report(sections: Sequence[str], words: Sequence[str], load: float) -> str:
 
 
 WHERE = """
-Where the rest goes. *Peer*: interpreter and imports, lm-eval's index of all its built-in tasks, data sets read
-and requests rendered again, the model built and loaded again, every prompt run again for each choice and each
-generation, logits and their normalisation over the whole vocabulary at every place. *Ours*: nearly all of
-*answers* is the forward pass itself; the rest is gathering and decoding. One thread on both sides.
+Where the rest goes. *Peer*: interpreter and imports, lm-eval's index of all its built-in tasks, data sets
+read and requests rendered again, the model built and loaded again, every prompt run again for each choice and
+each generation, logits and their normalisation over the whole vocabulary at every place. *Ours*: nearly all
+of *answers* is the forward pass itself; the rest is gathering and decoding. One thread on both sides.
 """
 
 

