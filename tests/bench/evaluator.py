@@ -2,8 +2,8 @@
 
 *Ours* is one process that builds the model once, merges every candidate straight into it and puts all tasks
 to it. *Peer* is what one would do by hand: write the merge, start lm-eval's command line on the folder, with
-the same task files and cases. Both answer alike (the accuracies are compared); only seconds differ, and these are
-reported, never asserted. --models smollm2 fetches a package of SmolLM2-135M into a folder of its own.
+the same task files and cases. Both answer alike (accuracies are compared, and must agree); only seconds
+differ, and these are reported, never asserted. --models smollm2 fetches SmolLM2-135M into its own folder.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from stages.core.weights import engine, registry, writer
 from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import plan
 from tests.bench import runs, smollm
+from tests.bench.evaluator_child import now
 from tests.bench.report import machine, table
 from tests.bench.runs import ROOT
 
@@ -35,6 +35,7 @@ FORMS = ROOT / "conf/suite/lm_eval"
 SOURCES = ROOT / "data/sources"
 PICO = ("pico-a", "pico-b")
 OUT = ROOT / "reports/bench/evaluator.md"
+MANY = 20  # candidates that a worker evaluates, for the share of its start
 DIFFERENT = 1e-9  # of accuracies: both count the same right answers
 
 
@@ -48,15 +49,18 @@ class World:
     items: int
 
 
+Seconds = tuple[float, float]  # of wall, of processor time
+
+
 @dataclass
 class Found:
-    """Seconds per candidate: of ours by part, of the peer; of our start, once. shown: what was compared."""
+    """Seconds per candidate and part, of ours and of the peer; of our start, once a process."""
 
-    ours: list[dict[str, float]] = field(default_factory=list)
-    start: float = 0.0
-    peer: list[dict[str, float]] = field(default_factory=list)
+    world: World
+    ours: list[dict[str, Seconds]] = field(default_factory=list)
+    start: Seconds = (0.0, 0.0)
+    peer: list[dict[str, Seconds]] = field(default_factory=list)
     accuracy: list[dict[str, float]] = field(default_factory=list)
-    world: World | None = None
 
 
 def pico(place: Path, items: int) -> World:
@@ -108,15 +112,21 @@ def ours(world: World, recipes: Sequence[Recipe], found: Found) -> None:
         [sys.executable, "-m", "tests.bench.evaluator_child"], _environment(), json.dumps(job)
     )
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    found.ours = [line["wall"] for line in lines]
+    found.ours = [{part: tuple(seconds) for part, seconds in line["seconds"].items()} for line in lines]
     found.accuracy = [line["accuracy"] for line in lines]
-    found.start = run.wall - sum(sum(line.values()) for line in found.ours)
+    spent = [whole(parts) for parts in found.ours]
+    found.start = run.wall - sum(wall for wall, _ in spent), run.cpu - sum(cpu for _, cpu in spent)
 
 
-def peer(world: World, candidate: Recipe, place: Path) -> tuple[dict[str, float], dict[str, float]]:
+def whole(parts: Mapping[str, Seconds]) -> Seconds:
+    """All parts of a candidate together."""
+    return sum(wall for wall, _ in parts.values()), sum(cpu for _, cpu in parts.values())
+
+
+def peer(world: World, candidate: Recipe, place: Path) -> tuple[dict[str, Seconds], dict[str, float]]:
     """Seconds of writing the merge and of lm-eval's command, and the accuracies that it printed."""
     output, tasks = place / "merged", place / "tasks"
-    began = time.monotonic()
+    began = now()
     planned = plan(candidate, world.sources)
     writer.preallocate(planned, output)
     manifests = {
@@ -127,7 +137,7 @@ def peer(world: World, candidate: Recipe, place: Path) -> tuple[dict[str, float]
     first = next(iter(world.sources.values()))
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (output / name).write_bytes((first / name).read_bytes())
-    written = time.monotonic()
+    written = now()
     tasks.mkdir(exist_ok=True)
     for task, form in world.form_of.items():
         tree = yaml.safe_load((FORMS / f"{form}.yaml").read_text())
@@ -155,13 +165,14 @@ def peer(world: World, candidate: Recipe, place: Path) -> tuple[dict[str, float]
         for metric in ("acc,none", "exact_match,none")
         if (score := told[f"bench_{task}"].get(metric)) is not None
     }
-    return {"write": written - began, "lm_eval": run.wall}, accuracy
+    writing = written[0] - began[0], written[1] - began[1]
+    return {"write": writing, "lm_eval": (run.wall, run.cpu)}, accuracy
 
 
 def measure(model: str, asked: argparse.Namespace, place: Path) -> Found:
     """Run everything that was asked for. Raises AssertionError where both do not answer alike."""
     world = MODELS[model](place, asked.items)
-    found = Found(world=world)
+    found = Found(world)
     recipes = [recipe(world, (number + 1) / (asked.candidates + 1)) for number in range(asked.candidates)]
     ours(world, recipes, found)
     for number in range(asked.peers):
@@ -170,7 +181,7 @@ def measure(model: str, asked: argparse.Namespace, place: Path) -> Found:
         for task, score in accuracy.items():
             if judged_alike(world.form_of[task]) and abs(score - found.accuracy[number][task]) > DIFFERENT:
                 raise AssertionError(f"{task}: lm-eval says {score}, we {found.accuracy[number][task]}")
-        _say(f"{model}: candidate {number + 1}: peer {sum(seconds.values()):.1f} s")
+        _say(f"{model}: candidate {number + 1}: peer {whole(seconds)[0]:.1f} s")
     return found
 
 
@@ -182,24 +193,31 @@ def judged_alike(form: str) -> bool:
 
 def section(model: str, found: Found) -> str:
     """The table of one model."""
-    assert found.world is not None
-    own = [sum(run.values()) for run in found.ours]
-    other = [sum(run.values()) for run in found.peer]
-    lines = [["peer: write the merge, start lm-eval on it", _spread(other), ""]]
-    lines += [[f"… {part}", _spread([run[part] for run in found.peer]), ""] for part in found.peer[0]]
-    ratio = _middle(other) / _middle(own)
-    lines += [["ours: merge into the resident model, answer", _spread(own), f"{ratio:.1f} ×"]]
-    lines += [[f"… {part}", _spread([run[part] for run in found.ours]), ""] for part in found.ours[0]]
-    shared = _middle(own) + found.start / 20
-    lines += [["our start, once a worker", f"{found.start:.2f}", ""]]
-    lines += [["ours, a worker of 20 candidates", f"{shared:.2f}", f"{_middle(other) / shared:.1f} ×"]]
-    head = f"{model}: {found.world.items} items in {len(found.world.form_of)} tasks"
-    return table(head, ["per candidate", "wall s, median (least–greatest)", "peer / ours"], lines)
+    own, other = [whole(parts) for parts in found.ours], [whole(parts) for parts in found.peer]
+    middle = [_middle([run[kind] for run in other]) for kind in (0, 1)]
+    rows = {"peer: write the merge, start lm-eval on it": other}
+    rows |= {f"… {part}": [run[part] for run in found.peer] for part in found.peer[0]}
+    lines = [[name, *_spreads(runs), "", ""] for name, runs in rows.items()]
+    ratios = [f"{middle[kind] / _middle([run[kind] for run in own]):.1f} ×" for kind in (0, 1)]
+    lines.append(["ours: merge into the resident model, answer", *_spreads(own), *ratios])
+    lines += [[f"… {part}", *_spreads([run[part] for run in found.ours]), "", ""] for part in found.ours[0]]
+    lines.append(["our start, once a process", *(f"{seconds:.2f}" for seconds in found.start), "", ""])
+    shared = [_middle([run[kind] for run in own]) + found.start[kind] / MANY for kind in (0, 1)]
+    ratios = [f"{middle[kind] / shared[kind]:.1f} ×" for kind in (0, 1)]
+    lines.append(
+        [f"ours with its start, shared by {MANY} candidates", *(f"{s:.2f}" for s in shared), *ratios]
+    )
+    title = f"{model}: {found.world.items} items in {len(found.world.form_of)} tasks"
+    title += f"; {len(own)} candidates of ours, {len(other)} of the peer"
+    return table(title, ["per candidate", "wall s", "CPU s", "peer / ours, wall", "peer / ours, CPU"], lines)
 
 
 def report(sections: Sequence[str], words: Sequence[str], load: float) -> str:
     """The whole file."""
     text = "# The evaluator beside lm-eval's command line\n\n" + (__doc__ or "").split("\n\n", 1)[1]
+    text += (
+        "\nMedian (least–greatest), seconds; CPU is user + system. The machine is shared: trust CPU first.\n"
+    )
     text += machine("python -m tests.bench.evaluator", words, load)
     return text + "".join(sections) + WHERE
 
@@ -225,8 +243,9 @@ def _middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{_middle(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+def _spreads(found: Sequence[Seconds]) -> list[str]:
+    """Median (least–greatest) of wall and of processor time."""
+    return [f"{_middle(of):.2f} ({min(of):.2f}–{max(of):.2f})" for of in zip(*found, strict=True)]
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from stages.core.scoring.harness import Harness, Scorer
 from stages.core.weights import engine
 from stages.core.weights.plan import Plan, plan
 from stages.core.weights.reader import Checkpoint, TensorSpec
+
+PARTS = ("merge", "swap", "answers")
+
+
+def now() -> tuple[float, float]:
+    """Seconds of wall and of processor time so far."""
+    return time.monotonic(), time.process_time()
 
 
 class Unwritten:
@@ -45,21 +53,22 @@ def candidates(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     scorer = Scorer(first)
     made: Unwritten | None = None
     for tree in job["recipes"]:
-        began = time.monotonic()
+        times = [now()]
         planned = plan(recipes.from_json(tree), sources)
         made = made or Unwritten(planned, Checkpoint(first))
         made.merge(planned, sources)
-        merged = time.monotonic()
+        times.append(now())
         (model,) = scorer.load([made])
-        swapped = time.monotonic()
+        times.append(now())
         answers = harness.answers(model)
-        done = time.monotonic()
+        times.append(now())
+        spent = [[b - a for a, b in zip(*pair, strict=True)] for pair in pairwise(times)]
         yield {
-            "wall": {"merge": merged - began, "swap": swapped - merged, "answers": done - swapped},
+            "seconds": dict(zip(PARTS, spent, strict=True)),
             "accuracy": {task: found.accuracy for task, found in answers.items()},
         }
 
 
 if __name__ == "__main__":
     for line in candidates(json.load(sys.stdin)):
-        print(json.dumps({**line, "at": time.monotonic()}), flush=True)  # noqa: T201
+        print(json.dumps(line), flush=True)  # noqa: T201
