@@ -51,7 +51,7 @@ class Clusters:
         """How many clusters there are."""
         return len(self.sizes)
 
-    def means(self, values: Sequence[float]) -> Floats:
+    def means(self, values: Sequence[float] | Floats) -> Floats:
         """Mean of `values` (one per item) over the items of each resample. Shape [draws].
 
         Raises LabError if there is not exactly one value per item.
