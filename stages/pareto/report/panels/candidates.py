@@ -1,6 +1,6 @@
 """Every subject in one table that sorts, filters and exports, and its recovered fraction as a chart."""
 
-from stages.pareto.report import charts
+from stages.pareto.report.charts.intervals import intervals as draw
 from stages.pareto.report.estimates import detectable
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
 from stages.pareto.results import Row
@@ -17,7 +17,7 @@ def build(view: View) -> Shown | Absent:
             "Recovered fraction of every subject with its interval; the same numbers are in the column "
             "Recovered of the table above."
         )
-        drawn["intervals"] = Chart(charts.intervals(found), words)
+        drawn["intervals"] = Chart(draw(found), words)
     return Shown(
         {
             "found": found,

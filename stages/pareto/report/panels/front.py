@@ -1,6 +1,6 @@
 """The Pareto plot: every evaluated subject with its intervals, and the line of who nobody dominates."""
 
-from stages.pareto.report import charts
+from stages.pareto.report.charts.front import front as draw
 from stages.pareto.report.marks import marks_of, symbol
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
 from stages.pareto.report.picture import describe
@@ -20,7 +20,7 @@ def build(view: View) -> Shown | Absent:
             "words": words,
             "legend": [(mark, symbol(mark.shape, 9, 9, 6)) for mark in marks_of(found.plotted)],
         },
-        {"front": Chart(charts.front(found, view.placed), words)},
+        {"front": Chart(draw(found, view.placed), words)},
     )
 
 

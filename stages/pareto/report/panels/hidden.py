@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.pareto.report import charts
+from stages.pareto.report.charts.curse import curse as draw
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
 from stages.pareto.report.tables import Cell, Line, Table, plain
 from stages.pareto.results import Results, Row
@@ -94,7 +94,7 @@ def build(view: View) -> Shown | Absent:
         "Selection score against hidden score of every candidate; the same numbers are in the table below."
     )
     return Shown(
-        {"words": curse_in_words(curse), "table": table}, {"curse": Chart(charts.curse(curse.scores), words)}
+        {"words": curse_in_words(curse), "table": table}, {"curse": Chart(draw(curse.scores), words)}
     )
 
 
