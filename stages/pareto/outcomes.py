@@ -1,9 +1,9 @@
 """One outcome with reasons for each candidate; the first rule that applies decides.
 
-"Sound" means that no check rejects it; the "best ensemble" is the sound ensemble with the highest headline
-(ties: fewer passes, then id), if that reaches the floor. A headline is *behind* the best ensemble's when it
-was shown to lie below it by more than the margin or, where the policy rejects the unproven, when it was not
-shown to lie within the margin. The *leader* is the best of those that reach rule 7.
+"Sound" means that no check rejects it; the "best ensemble" is the sound ensemble, router or cascade with the
+highest headline (ties: fewer passes, then id), if that reaches the floor. A headline is *behind* the best
+ensemble's when it was shown to lie below it by more than the margin or, where the policy rejects the unproven,
+when it was not shown to lie within the margin. The *leader* is the best of those that reach rule 7.
 
 | # | rule | applies to a candidate | outcome |
 |---|---|---|---|
@@ -32,6 +32,7 @@ from stages.pareto.study import Candidate, Study
 from stages.pareto.wording import ordinal, passes, percent, points, share
 
 Name = Literal["candidate", "archived", "rejected", "the ensemble wins", "distil instead"]
+SERVED = ("ensemble", "router", "cascade")  # what may be served in place of a merge
 NOTHING = Number(float("-inf"), float("-inf"), float("-inf"))
 NAMES: tuple[Name, ...] = ("candidate", "the ensemble wins", "distil instead", "rejected", "archived")
 
@@ -50,9 +51,10 @@ class Outcome:
 class Trial:
     """A study with everything that was derived from it before anybody was judged.
 
-    checks: per ensemble and evaluated candidate. non_dominated: per admitted subject, share of resamples.
-    beats_parents: per evaluated subject, share of resamples in which it dominates every parent. rank: place
-    by mean score on the niches among the evaluated candidates, 1 is best. ensemble: id of the best ensemble.
+    checks: per evaluated candidate and whatever is SERVED. non_dominated: per admitted subject, share of
+    resamples. beats_parents: per evaluated subject, share of resamples in which it dominates every parent.
+    rank: place by mean score on the niches among the evaluated candidates, 1 is best. ensemble: id of the
+    best ensemble.
     """
 
     study: Study
@@ -85,7 +87,7 @@ class Comparison:
     """A headline minus the best ensemble's, with its paired interval."""
 
     ensemble: str
-    passes: int
+    passes: float
     difference: float
     interval: Interval
 
@@ -96,17 +98,19 @@ def trial(study: Study, policy: Policy) -> Trial:
     checks = {
         name: check(study, measures, name, policy)
         for name in study.evidence
-        if study.role_of(name) in ("ensemble", "candidate")
+        if study.role_of(name) in (*SERVED, "candidate")
     }
     admitted = [
         name
         for name in study.evidence
-        if study.role_of(name) in ("base", "parent") or not _rejecting(checks[name], policy)
+        if study.role_of(name) in ("base", "parent")
+        or (name in checks and not _rejecting(checks[name], policy))  # a bound cannot be served
     ]
     standings = measures.standings
     shares = non_dominated_share(
         [standings[name].samples for name in admitted],
         [standings[name].subject.passes for name in admitted],
+        [standings[name].subject.models for name in admitted],
     )
     parents = [standings[name].samples for name in study.of_kind("parent")]
     beats = {name: dominates_all_share(standings[name].samples, parents) for name in study.evidence}
@@ -126,7 +130,7 @@ def _best_ensemble(
     study: Study, measures: Measures, checks: Mapping[str, Sequence[Check]], policy: Policy
 ) -> str | None:
     sound = []
-    for name in study.of_kind("ensemble"):
+    for name in (name for kind in SERVED for name in study.of_kind(kind)):
         standing = measures.standings[name]
         reached = standing.headline is not None and standing.headline.value >= policy.front.recovered_floor
         if reached and standing.headline and not _rejecting(checks[name], policy):
@@ -241,6 +245,7 @@ def _dominated(found: Trial, name: str) -> str:
         if (
             other != name
             and theirs.subject.passes <= mine.subject.passes
+            and theirs.subject.models <= mine.subject.models
             and all(b >= a for a, b in pairs)
             and any(b > a for a, b in pairs)
         ):

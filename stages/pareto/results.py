@@ -18,7 +18,7 @@ DIGITS = 4  # of numbers in metrics.json and front.json: finer than any interval
 class Row:
     """One subject, or a merge that was never evaluated because its gate refused it.
 
-    kind: base, parent, ensemble or candidate. outcome: None for a baseline. on_front: drawn on the line
+    kind: of records/evidence.py, KINDS. outcome: None for a baseline. on_front: drawn on the line
     (non-dominated in the estimates among admitted subjects of one pass). x, y: where it is drawn.
     """
 
@@ -27,7 +27,7 @@ class Row:
     kind: str
     outcome: Outcome | None
     candidate: Candidate | None
-    passes: int | None
+    passes: float | None
     niches: tuple[NicheScore, ...]
     headline: Number | None
     mean: float | None
@@ -96,7 +96,8 @@ def results(found: Trial) -> Results:
     single = {
         name: (x.value, y.value)
         for name, (x, y) in places.items()
-        if name in found.non_dominated and found.standing(name).subject.passes == 1
+        if name in found.non_dominated
+        and (found.standing(name).subject.passes, found.standing(name).subject.models) == (1, 1)
     }
     line = staircase(single)
     rows = [_row(found, name, outcomes, places[name], name in line) for name in places]
@@ -106,7 +107,7 @@ def results(found: Trial) -> Results:
 
 
 def _order(row: Row, parents: Sequence[str]) -> tuple[int, float, str]:
-    """The base, the parents as requested, ensembles by id, candidates by headline; the unseen last."""
+    """The base, the parents as requested, ensembles and routers by id, candidates by headline; the unseen last."""
     if row.kind == "candidate":
         return (4, 0.0, row.id) if row.headline is None else (3, -row.headline.value, row.id)
     if row.kind == "parent":

@@ -103,11 +103,11 @@ class Study:
         return [candidate for candidate in self.candidates if candidate.refusal is None]
 
     def of_kind(self, kind: str) -> list[str]:
-        """Ids of the subjects of one kind (base, parent, ensemble, candidate), in order."""
+        """Ids of the subjects of one kind (records/evidence.py, KINDS), in order."""
         return [name for name, evidence in self.evidence.items() if evidence.subject.kind == kind]
 
     def role_of(self, name: str) -> str:
-        """The kind of one evaluated subject: base, parent, ensemble or candidate."""
+        """The kind of one evaluated subject (records/evidence.py, KINDS)."""
         return self.evidence[name].subject.kind
 
     def answers(self, subject: str, task: str) -> TaskEvidence:
