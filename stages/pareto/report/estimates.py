@@ -11,9 +11,9 @@ from stages.core.scoring.intervals import (
     Clusters,
     Floats,
     clopper_pearson,
-    detectable_loss,
     percentile_interval,
 )
+from stages.core.scoring.paired import detectable_loss
 from stages.pareto.measure import Number
 
 Values = Sequence[float | bool | None]

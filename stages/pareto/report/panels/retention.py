@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.pareto.constraints import Check
+from stages.pareto.constraints import Check, worst_state
 from stages.pareto.report.panel import Absent, Panel, Shown, View
 from stages.pareto.report.tables import level_of
 from stages.pareto.results import Row
@@ -36,7 +36,7 @@ def _field(view: View, row: Row, task: Task, reference: str) -> Field:
     theirs = view.answers(reference, task.name).accuracy
     mine = row.tasks[task.name].value
     retention = mine / theirs if theirs else None
-    state = next((one.state for one in row.checks if one.task == task.name), "")
+    state = worst_state(row.checks, task.name) or ""
     return Field(retention, mine, level_of(1.0 + mine if retention is None else retention), state)
 
 
