@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.errors import LabError
 from stages.core.records import evidence as records
+from stages.core.records import quantised as rounded
 from stages.core.records.canonical import Json, read_json
+from stages.core.records.costs import Costs, of_json
 from stages.core.records.evidence import Evidence, TaskEvidence
+from stages.core.records.quantised import Quantised
 from stages.core.records.terms import contaminated
 
 SPLIT = "hidden"  # the only split that outcomes may rest on: no search could read it
@@ -66,7 +69,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Study:
-    """One experiment's inputs. `evidence` is keyed by subject id, in the order of evidence/index.json."""
+    """One experiment's inputs. `evidence` is keyed by subject id, in the order of evidence/index.json.
+
+    costs, quantised: by subject id; empty where eval did not measure them.
+    """
 
     experiment: Experiment
     eligibility: Json
@@ -78,6 +84,8 @@ class Study:
     tasks: tuple[Task, ...]
     evidence: Mapping[str, Evidence]
     lineages: Mapping[str, Json]
+    costs: Mapping[str, Costs] = field(default_factory=dict)
+    quantised: Mapping[str, Quantised] = field(default_factory=dict)
 
     @property
     def contaminated(self) -> frozenset[str]:
@@ -144,6 +152,8 @@ def load(data: Path, experiment: Experiment) -> Study:
             for name in described["subjects"]
         },
         {one.id: _lineage(data / "candidates" / one.id / "lineage.json") for one in candidates},
+        _costs(data / "evidence" / "index.json", described),
+        rounded.load(path) if (path := data / "evidence" / rounded.NAME).exists() else {},
     )
     if study.evidence or candidates:
         _check(study, data)
@@ -175,6 +185,14 @@ def _candidate(entry: Json) -> Candidate:
 
 def _lineage(path: Path) -> Json:
     return read_json(path) if path.exists() else None
+
+
+def _costs(path: Path, described: Json) -> dict[str, Costs]:
+    """Raises LabError if an entry of `costs` lacks a number."""
+    try:
+        return {name: of_json(entry) for name, entry in described.get("costs", {}).items()}
+    except (KeyError, TypeError) as problem:
+        raise LabError(f"{path}: costs are malformed: {problem!r}. Run `dvc repro eval`.") from problem
 
 
 def _task(data: Path, name: str, entry: Json) -> Task:

@@ -14,6 +14,7 @@ from stages.core.scoring.intervals import (
     detectable_loss,
     percentile_interval,
 )
+from stages.pareto.constraints import Check
 from stages.pareto.measure import Number
 
 Values = Sequence[float | bool | None]
@@ -47,6 +48,11 @@ def detectable(differences: Floats, clusters: int, confidence: float) -> float:
     differences: of subject and reference per resample, [draws]; undefined ones are left out.
     """
     return detectable_loss(float(np.nanstd(differences)), clusters, confidence)
+
+
+def loss_of(check: Check) -> float:
+    """Smallest true loss against its reference that a check would have shown, 0 to 1."""
+    return check.paired.detectable
 
 
 def only(values: Values, chosen: Sequence[bool]) -> list[float | bool | None]:
