@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.core.scoring.intervals import clusters_to_show
+from stages.core.scoring.paired import clusters_to_show
 from stages.pareto.outcomes import NOTHING, Comparison, Outcome, Trial, against_ensemble, leader
 from stages.pareto.wording import passes, percent, percent_range, points, with_interval
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.core.records.policy import Constraint, Policy
-from stages.core.scoring.intervals import Paired, is_non_inferior, paired_difference
+from stages.core.scoring.paired import Paired, is_non_inferior, paired_difference
 from stages.pareto.measure import Measures
 from stages.pareto.study import KIND_NAMES, NICHE, Study, Task
 

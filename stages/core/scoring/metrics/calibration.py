@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stages.core.scoring.intervals import Clusters, Floats, Interval
+from stages.core.scoring.intervals import Clusters, Interval
 
 BINS = 10  # at most; the usual number (Naeini et al. 2015)
 PER_BIN = 12  # items in a bin at least: the share right then has a standard error under .15
@@ -36,13 +37,13 @@ class Bin:
     accuracy: float
 
 
-def bins_of(confidence: Sequence[float], bins: int | None = None) -> np.ndarray:
+def bins_of(confidence: Sequence[float]) -> NDArray[np.int64]:
     """The bin of each item, 0 upwards: as many items in each as can be, and equal confidences together.
 
-    bins: how many at most; None is BINS, or fewer so that each holds PER_BIN. Shape [items], int64.
+    At most BINS, and fewer where they would not hold PER_BIN items each. Shape [items].
     """
     values = np.asarray(confidence, dtype=np.float64)
-    wanted = bins if bins is not None else max(1, min(BINS, len(values) // PER_BIN))
+    wanted = max(1, min(BINS, len(values) // PER_BIN))
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     place = ranks * wanted // len(values)
     _, same = np.unique(values, return_inverse=True)
@@ -51,52 +52,44 @@ def bins_of(confidence: Sequence[float], bins: int | None = None) -> np.ndarray:
     return np.unique(lowest[same], return_inverse=True)[1].astype(np.int64)
 
 
-def reliability(confidence: Sequence[float], correct: Sequence[bool], bins: int | None = None) -> list[Bin]:
+def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> list[Bin]:
     """The reliability diagram with bins of equal mass, by rising confidence."""
-    place = bins_of(confidence, bins)
+    place = bins_of(confidence)
     sizes = np.bincount(place)
     stated = np.bincount(place, weights=np.asarray(confidence, dtype=np.float64)) / sizes
     met = np.bincount(place, weights=np.asarray(correct, dtype=np.float64)) / sizes
     return [Bin(int(n), float(c), float(a)) for n, c, a in zip(sizes, stated, met, strict=True)]
 
 
-def adaptive_ece(confidence: Sequence[float], correct: Sequence[bool], bins: int | None = None) -> float:
+def adaptive_ece(confidence: Sequence[float], correct: Sequence[bool]) -> float:
     """Σ over bins of (items / all) · |accuracy − confidence|, 0 to 1.
 
     Bins of equal mass, so that none is nearly empty. It is above zero for a perfect model too, by the noise
     of the bins: read it with `ece_interval`. Source: Nguyen and O'Connor 2015 (1508.05154), Nixon et al. 2019
     (1904.01685).
     """
-    found = reliability(confidence, correct, bins)
+    found = reliability(confidence, correct)
     return math.fsum(one.items * abs(one.accuracy - one.confidence) for one in found) / len(confidence)
 
 
 def ece_interval(
-    confidence: Sequence[float],
-    correct: Sequence[bool],
-    clusters: Clusters,
-    level: float,
-    bins: int | None = None,
+    confidence: Sequence[float], correct: Sequence[bool], clusters: Clusters, level: float
 ) -> Interval:
-    """Bootstrap interval of the calibration error behind `adaptive_ece`, within 0 and 1. level: 0 to 1.
+    """Interval of the calibration error behind `adaptive_ece`, within 0 and 1. level: 0 to 1.
 
-    The bins of the sample stay. A resample adds as much noise to the absolute gaps as the sample did, so the
-    plain percentiles lie too high by that; they are mirrored at the estimate (the basic bootstrap), and the
-    interval of a well calibrated model reaches down to 0. Source: Davison and Hinkley 1997, 5.2.
+    Absolute gaps only grow by noise, so percentiles of the resampled error lie too high and miss the truth
+    nearly always for a good model. Here the bins of the sample stay and the bootstrap tells their noise: the
+    truth is above the estimate less the whole noise Σ|e| (triangle inequality), and below the estimate plus
+    the noise of the signed sum, since |accuracy − confidence| never falls short of itself with the true sign.
     """
-    place = bins_of(confidence, bins)
+    place = bins_of(confidence)
     gap = np.asarray(correct, dtype=np.float64) - np.asarray(confidence, dtype=np.float64)
-    samples = np.zeros(clusters.counts.shape[0])
+    whole, signed = np.zeros((2, clusters.counts.shape[0]))
     for one in range(int(place.max()) + 1):
-        samples += np.abs(clusters.means(np.where(place == one, gap, 0.0)))
-    estimate = adaptive_ece(confidence, correct, bins)
-    return mirrored(estimate, samples, level)
-
-
-def mirrored(estimate: float, samples: Floats, level: float) -> Interval:
-    """The basic bootstrap interval 2·estimate − quantiles, cut to 0..1."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(samples, (tail, 1 - tail))
-    return Interval(
-        float(min(1.0, max(0.0, 2 * estimate - high))), float(min(1.0, max(0.0, 2 * estimate - low)))
-    )
+        mine = np.where(place == one, gap, 0.0)
+        noise = clusters.means(mine) - mine.mean()
+        whole += np.abs(noise)
+        signed += np.sign(mine.mean()) * noise
+    estimate, tail = adaptive_ece(confidence, correct), (1 - level) / 2
+    low, high = estimate - np.quantile(whole, 1 - tail), estimate - np.quantile(signed, tail)
+    return Interval(max(0.0, float(low)), min(1.0, float(high)))

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.core.scoring.intervals import Clusters, Paired, paired_difference
+from stages.core.scoring.intervals import Clusters
+from stages.core.scoring.paired import Paired, paired_difference
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""Paired comparisons: exact where answers are counted, Student's where they have a size; levels are kept."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from stages.core.scoring.intervals import Clusters, Interval, percentile_interval
+from stages.core.scoring.paired import (
+    clusters_to_show,
+    detectable_rate,
+    fewest_losses,
+    is_non_inferior,
+    mcnemar_loss_p,
+    paired_difference,
+    paired_mean,
+)
+
+SEED = b"study"
+
+
+def test_one_sided_mcnemar_of_eight_losses_and_no_gain_is_two_to_the_minus_eight() -> None:
+    assert mcnemar_loss_p(0, 8) == pytest.approx(2**-8)
+
+
+def test_mcnemar_without_a_discordant_item_shows_nothing() -> None:
+    assert mcnemar_loss_p(0, 0) == 1.0
+
+
+def test_equal_answers_are_not_proof_that_nothing_was_lost() -> None:
+    # 40 equal answers: a loss rate of 1 − 0.0125^(1/40) = 0.104 would still look like this in 1 study of 80.
+    clusters = Clusters(range(40), draws=100, seed=SEED)
+    paired = paired_difference([True] * 40, [True] * 40, clusters, 0.95)
+    assert paired.difference == 0
+    assert paired.interval.low == pytest.approx(-(1 - 0.0125 ** (1 / 40)))
+    assert not is_non_inferior(paired.interval, 0.10)
+    assert is_non_inferior(paired.interval, 0.11)
+
+
+def test_twins_lost_together_are_one_loss() -> None:
+    clusters = Clusters(["x", "x", "y", "y"], draws=100, seed=SEED)
+    paired = paired_difference([False, False, True, True], [True] * 4, clusters, 0.95)
+    assert (paired.gains, paired.losses, paired.difference) == (0, 1, -0.5)
+    assert paired.loss_p == 0.5
+
+
+def test_the_exact_test_needs_six_losses_at_the_usual_level() -> None:
+    assert fewest_losses(0.025) == 6  # 2^-5 = .031, 2^-6 = .016
+    assert fewest_losses(0.025 / 264) == 14  # among 24 candidates and 11 skills
+
+
+def test_a_silent_study_detects_the_loss_rate_at_which_four_in_five_would_show_six_losses() -> None:
+    clusters = Clusters(range(40), draws=50, seed=SEED)
+    silent = paired_difference([True] * 40, [True] * 40, clusters, 0.95)
+    rate = silent.detectable(0.025)
+    assert rate == detectable_rate(40, 0.025)
+    assert binom.sf(5, 40, rate) == pytest.approx(0.8)
+
+
+def test_what_cannot_be_shown_with_so_few_items_is_detectable_only_where_all_is_lost() -> None:
+    assert detectable_rate(5, 0.025) == 1.0
+
+
+def test_a_detectable_loss_is_2_8_standard_errors_at_the_usual_levels() -> None:
+    clusters = Clusters(range(30), draws=200, seed=SEED)
+    paired = paired_mean([0.1 * n for n in range(30)], [1.0] * 30, clusters, 0.95)
+    assert paired.detectable(0.025) == pytest.approx(paired.standard_error * (1.959964 + 0.841621), rel=1e-6)
+
+
+def test_more_tests_in_a_family_detect_only_larger_losses() -> None:
+    clusters = Clusters(range(120), draws=50, seed=SEED)
+    paired = paired_difference([True] * 100 + [False] * 20, [True] * 120, clusters, 0.95)
+    assert paired.detectable(0.025) < paired.detectable(0.025 / 264)
+
+
+def test_a_smaller_mean_is_better_and_a_larger_one_is_a_loss() -> None:
+    clusters = Clusters(range(20), draws=200, seed=SEED)
+    worse = paired_mean([2.0 + 0.01 * n for n in range(20)], [1.0] * 20, clusters, 0.95)
+    assert worse.difference == pytest.approx(-1.095)
+    assert (worse.gains, worse.losses) == (0, 20)
+    assert worse.loss_p == 0.5**20  # Student's p is smaller: it is never under that of 20 coins
+
+
+def test_the_interval_of_a_mean_is_at_least_students() -> None:
+    # Ten differences −1 … −10: mean −5.5, sd (n − 1) 3.0277, error .9574, t(9) at .975 = 2.2622.
+    clusters = Clusters(range(10), draws=20_000, seed=SEED)
+    found = paired_mean(list(range(1, 11)), [0.0] * 10, clusters, 0.95).interval
+    assert (found.low, found.high) == pytest.approx((-5.5 - 2.166, -5.5 + 2.166), abs=0.03)
+
+
+def test_nats_a_token_weigh_texts_by_their_tokens() -> None:
+    clusters = Clusters(range(2), draws=4, seed=SEED)
+    found = paired_mean([10.0, 300.0], [10.0, 200.0], clusters, 0.95, weights=[10.0, 90.0])
+    assert found.difference == pytest.approx(-1.0)  # 100 nats more over 100 tokens
+
+
+def test_the_p_of_a_kept_skill_is_the_level_at_which_the_interval_reaches_the_margin() -> None:
+    clusters = Clusters(range(60), draws=4000, seed=SEED)
+    mine, theirs = [True] * 57 + [False] * 3, [False] + [True] * 59
+    at = paired_difference(mine, theirs, clusters, 0.95).kept_p(0.20)
+    inside, outside = (
+        paired_difference(mine, theirs, clusters, 1 - 2 * at * factor).interval for factor in (1.02, 0.98)
+    )
+    assert is_non_inferior(inside, 0.20)
+    assert not is_non_inferior(outside, 0.20)
+
+
+def test_nothing_is_kept_within_a_margin_of_which_more_was_lost() -> None:
+    clusters = Clusters(range(20), draws=500, seed=SEED)
+    assert paired_difference([False] * 10 + [True] * 10, [True] * 20, clusters, 0.95).kept_p(0.1) > 0.9
+
+
+def _coverage(studies: int, pairs: int, twins: bool) -> tuple[float, float]:
+    """Share of simulated studies whose interval holds the true difference, for the bootstrap and the union.
+
+    Item difficulty is shared by both subjects (that is what pairing is for), and by twins.
+    """
+    source = np.random.Generator(np.random.PCG64(20))
+    hits = np.zeros(2)
+    truth = 0.85 - 0.70
+    labels = [item // 2 if twins else item for item in range(2 * pairs)]
+    clusters = Clusters(labels, draws=400, seed=SEED)
+    for _ in range(studies):
+        ease = np.repeat(source.random(pairs), 2) if twins else source.random(2 * pairs)
+        mine, theirs = ease < 0.85, ease < 0.70
+        samples = clusters.means(mine.tolist()) - clusters.means(theirs.tolist())
+        alone = percentile_interval(samples, 0.95)
+        united = paired_difference(mine.tolist(), theirs.tolist(), clusters, 0.95).interval
+        hits += [interval.low <= truth <= interval.high for interval in (alone, united)]
+    bootstrap, union = hits / studies
+    return float(bootstrap), float(union)
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_intervals_of_a_paired_difference_cover_at_their_level(twins: bool) -> None:
+    bootstrap, united = _coverage(studies=600, pairs=75, twins=twins)
+    # Monte-Carlo error of .95 over 600 studies: sd .0089. The percentile bootstrap on 75 clusters
+    # runs a little short (n/(n−1), discreteness): .92 allows for it; the union must not be short.
+    assert 0.92 <= bootstrap <= 0.98
+    assert united >= 0.95 - 2 * 0.0089
+
+
+def _studies(count: int, lost: float, gained: float, pairs: int = 120) -> list[tuple[float, float]]:
+    """(lower end of the difference, p of the loss) over simulated studies of these true rates."""
+    source = np.random.Generator(np.random.PCG64(22))
+    clusters = Clusters(range(pairs), draws=200, seed=SEED)
+    found = []
+    for _ in range(count):
+        draw = source.random(pairs)
+        theirs = draw >= gained  # they miss a share `gained` that the subject gets right
+        mine = (draw < gained) | (draw >= gained + lost)
+        paired = paired_difference(mine.tolist(), theirs.tolist(), clusters, 0.95)
+        found.append((paired.interval.low, paired.loss_p))
+    return found
+
+
+def test_a_loss_as_large_as_the_margin_is_seldom_called_kept() -> None:
+    kept = sum(is_non_inferior(Interval(low, 1.0), 0.10) for low, _ in _studies(500, lost=0.13, gained=0.03))
+    assert kept / 500 <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 500)  # the one-sided level, Monte-Carlo error
+
+
+def test_a_subject_that_lost_nothing_is_seldom_called_a_loser() -> None:
+    flagged = sum(p <= 0.025 for _, p in _studies(500, lost=0.08, gained=0.08))
+    assert flagged / 500 <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 500)
+
+
+def test_a_planted_loss_of_a_quarter_is_always_found() -> None:
+    assert all(p <= 0.025 for _, p in _studies(100, lost=0.25, gained=0.0))
+
+
+def test_so_many_clusters_show_a_margin_and_one_less_does_not() -> None:
+    fewest = clusters_to_show(0.10, 0.95)
+    assert fewest == 42  # ln 0.0125 / ln 0.9 = 41.6
+    for number, shown in ((fewest, True), (fewest - 1, False)):
+        clusters = Clusters(range(number), draws=50, seed=SEED)
+        paired = paired_difference([True] * number, [True] * number, clusters, 0.95)
+        assert is_non_inferior(paired.interval, 0.10) is shown
