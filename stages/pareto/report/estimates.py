@@ -6,14 +6,15 @@ All come from the one resample that the whole study shares, so that subjects sta
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import norm
 
 from stages.core.scoring.intervals import (
     Clusters,
     Floats,
     clopper_pearson,
-    detectable_loss,
     percentile_interval,
 )
+from stages.core.scoring.paired import POWER, detectable_rate
 from stages.pareto.constraints import Check
 from stages.pareto.measure import Number
 
@@ -47,12 +48,14 @@ def detectable(differences: Floats, clusters: int, confidence: float) -> float:
 
     differences: of subject and reference per resample, [draws]; undefined ones are left out.
     """
-    return detectable_loss(float(np.nanstd(differences)), clusters, confidence)
+    level = (1 - confidence) / 2
+    wide = float(norm.isf(level) + norm.isf(1 - POWER)) * float(np.nanstd(differences))
+    return min(1.0, max(wide, detectable_rate(clusters, level)))
 
 
-def loss_of(check: Check) -> float:
+def loss_of(check: Check, confidence: float) -> float:
     """Smallest true loss against its reference that a check would have shown, 0 to 1."""
-    return check.paired.detectable
+    return check.paired.detectable((1 - confidence) / 2)
 
 
 def only(values: Values, chosen: Sequence[bool]) -> list[float | bool | None]:

@@ -66,7 +66,7 @@ def measured(view: View, task: Task) -> Table:
     caption = (
         f"{task.name}: {len(task.items)} hidden items. ECE: mean gap between confidence and accuracy, in "
         "bins of equal mass; its interval reaches 0 for a calibrated model. Temperature over 1: too sure. "
-        "Area: mean risk over all coverages, lower is better; detectable: against the better parent, in points."
+        "Area: mean risk over all coverages, lower is better; detectable: against the better parent."
     )
     return Table(f"calibration-{task.name}", caption, HEAD, [line for line in lines if line])
 

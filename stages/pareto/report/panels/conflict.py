@@ -70,7 +70,7 @@ def _line(view: View, row: Row, task: Task, names: Sequence[str], recorded: bool
     correct = view.answers(row.id, task.name).correct
     pairs = twins_of(view.pairs(task))
     counts = [sum(correct[place] for place in pair) for pair in pairs]
-    cells = [_with_detectable(row, task)]
+    cells = [_with_detectable(view, row, task)]
     for wanted in (2, 1, 0):
         number = counts.count(wanted)
         interval = clopper_pearson(number, len(counts), view.confidence) if counts else None
@@ -97,13 +97,13 @@ def _right(one: Confusion, view: View) -> Number:
     return Number(one.own / one.items, interval.low, interval.high)
 
 
-def _with_detectable(row: Row, task: Task) -> Cell:
+def _with_detectable(view: View, row: Row, task: Task) -> Cell:
     """Accuracy with the smallest loss against the reference that would have been shown."""
     cell = in_share(row.tasks[task.name])
     check = next((one for one in row.checks if one.task == task.name), None)
     if check is None:
         return cell
-    return Cell(cell.text, f"{cell.note} · detects {points(-loss_of(check))}", cell.value)
+    return Cell(cell.text, f"{cell.note} · detects {points(-loss_of(check, view.confidence))}", cell.value)
 
 
 def build(view: View) -> Shown | Absent:

@@ -97,9 +97,8 @@ def _position_charts(view: View, task: Task, found: dict[str, list[Bucket]]) -> 
 def build(view: View) -> Shown | Absent:
     """Grids per task of long context, curves per text task that measures positions."""
     grids = [(task, found) for task in view.tasks("long_context") if (found := _grids(view, task))]
-    texts = [
-        (task, found) for task in view.study.tasks if view.found.plotted and (found := positions(view, task))
-    ]
+    tasks = view.study.tasks if view.found.plotted else ()
+    texts = [(task, buckets) for task in tasks if (buckets := positions(view, task))]
     if not grids and not texts:
         return Absent(
             "no item of the suite says its length and depth, and no text its likelihood by position"

@@ -68,7 +68,7 @@ def _loss(view: View, row: Row, check: Check, task: Task) -> Loss:
         )
         for place in places[:ITEMS]
     ]
-    return Loss(row, check, items, len(places), sum(theirs), loss_of(check))
+    return Loss(row, check, items, len(places), sum(theirs), loss_of(check, view.confidence))
 
 
 def _shortened(text: str) -> str:
@@ -99,14 +99,17 @@ def parts(view: View, task: Task) -> Table | None:
                 else Cell(NOTHING)
             )
             cells.append(Cell(cell.text, f"{cell.note}, n {part.items}" if part else "", cell.value))
-        lines.append(Line(row.label, [*cells, _detects(row, task)], row))
+        lines.append(Line(row.label, [*cells, _detects(view, row, task)], row))
     head = ("Subject", "All", *names, "Detectable in all, points")
     return Table(f"parts-{task.name}", f"{task.name}: accuracy by part, exact bounds", head, lines)
 
 
-def _detects(row: Row, task: Task) -> Cell:
+def _detects(view: View, row: Row, task: Task) -> Cell:
     check = next((one for one in row.checks if one.task == task.name), None)
-    return Cell(points(-loss_of(check)), "", -loss_of(check)) if check else Cell(NOTHING)
+    if check is None:
+        return Cell(NOTHING)
+    least = -loss_of(check, view.confidence)
+    return Cell(points(least), "", least)
 
 
 def build(view: View) -> Shown | Absent:

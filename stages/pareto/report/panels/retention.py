@@ -1,9 +1,9 @@
 """Retention, skill by skill: a heat map of all subjects, and each shown subject against its reference."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.pareto.constraints import Check
+from stages.pareto.report.estimates import loss_of
 from stages.pareto.report.panel import Absent, Panel, Shown, View
 from stages.pareto.report.tables import level_of
 from stages.pareto.results import Row
@@ -40,11 +40,14 @@ def _field(view: View, row: Row, task: Task, reference: str) -> Field:
     return Field(retention, mine, level_of(1.0 + mine if retention is None else retention), state)
 
 
-def compared(view: View) -> list[tuple[Row, Sequence[Check]]]:
-    """The shown subjects that are judged, with their checks: the recommended first, then by mean score."""
+def compared(view: View) -> list[tuple[Row, list[tuple[Check, float]]]]:
+    """The shown subjects that are judged: the recommended first, then by mean score.
+
+    Each with its checks, and the smallest true loss that each check would have shown.
+    """
     judged = [row for row in view.focus if row.checks]
     judged.sort(key=lambda row: (row.id != view.best_id, row.outcome is None, row.rank or 0))
-    return [(row, row.checks) for row in judged]
+    return [(row, [(one, loss_of(one, view.confidence)) for one in row.checks]) for row in judged]
 
 
 def build(view: View) -> Shown | Absent:

@@ -46,7 +46,9 @@ def _table(view: View, task: Task) -> Table:
         "Detectable",
     ]
     lines = [
-        Line(row.label, [*(in_percent(known[row.id].get(key)) for key in keys), *_judged(row, task)], row)
+        Line(
+            row.label, [*(in_percent(known[row.id].get(key)) for key in keys), *_judged(view, row, task)], row
+        )
         for row in view.focus
     ]
     caption = f"{task.name}: {len(task.items)} hidden items, exact bounds; held to {view.reference(task)}."
@@ -58,11 +60,12 @@ def _heading(asks: str, variant: str) -> str:
     return f"{words}, {variant}" if variant else words
 
 
-def _judged(row: Row, task: Task) -> list[Cell]:
+def _judged(view: View, row: Row, task: Task) -> list[Cell]:
     check = next((one for one in row.checks if one.task == task.name), None)
     if check is None:
         return [Cell(NOTHING)] * 3
-    return [_difference(check), _margin(check), Cell(points(-loss_of(check)), "", -loss_of(check))]
+    least = -loss_of(check, view.confidence)
+    return [_difference(check), _margin(check), Cell(points(least), "", least)]
 
 
 def _difference(check: Check) -> Cell:
