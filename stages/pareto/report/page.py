@@ -62,7 +62,9 @@ def fill(view: View, panels: Sequence[Panel] = PANELS) -> tuple[list[Filled], li
         if isinstance(built, Absent):
             absent += [] if built.reason is None else [(panel, built.reason)]
             continue
-        body = render(f"panels/{panel.name}.html.j2", **built.values, charts=built.charts)
+        body = render(
+            f"panels/{panel.name}.html.j2", **{"best": view.best_id, **built.values}, charts=built.charts
+        )
         filled.append(Filled(panel, built, Markup(body)))  # noqa: S704  its own template escaped it
     return filled, absent
 

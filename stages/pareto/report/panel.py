@@ -12,6 +12,7 @@ from typing import Literal
 from stages.core.records.canonical import Json
 from stages.core.records.evidence import TaskEvidence
 from stages.core.records.policy import Policy
+from stages.core.scoring.intervals import Clusters
 from stages.pareto.constraints import reference_of
 from stages.pareto.report.layout import Layout
 from stages.pareto.results import Results, Row
@@ -20,15 +21,20 @@ from stages.pareto.study import NICHE, Study, Task
 Group = Literal["Verdict", "What was kept", "Behaviour", "Cost", "How it was found"]
 GROUPS: tuple[Group, ...] = ("Verdict", "What was kept", "Behaviour", "Cost", "How it was found")
 NAMED_RANKS = 3  # merges of the highest mean scores are shown in every panel, above all where rejected
-FEW = 12  # subjects that a panel shows side by side
+FEW = 12  # merges that a panel shows one under another
+SIDE_BY_SIDE = 6  # small charts in a row of which one is compared with the next
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite specification, and its text alternative, which says where the same numbers stand."""
+    """A Vega-Lite specification. words: its text alternative, which says where the same numbers stand.
+
+    title: a line over it, where several stand side by side.
+    """
 
     spec: Json
     words: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,17 @@ class View:
         chosen = {row.id for row in merges[:FEW]}
         return [row for row in self.found.plotted if row.outcome is None or row.id in chosen]
 
+    @cached_property
+    def few(self) -> Sequence[Row]:
+        """At most SIDE_BY_SIDE of the focus, for small charts: merges, the best ensemble, the parents."""
+        merges = [row for row in self.focus if row.outcome is not None]
+        merges.sort(key=lambda row: (row.id != self.best_id, row.rank or 0))
+        served = [row for row in self.focus if row.id in (self.found.trial.ensemble, self.best_id)]
+        parents = [row for row in self.focus if row.kind == "parent"]
+        room = max(1, SIDE_BY_SIDE - len(parents) - len(served))
+        chosen = {row.id for row in (*merges[:room], *served, *parents)}
+        return [row for row in self.focus if row.id in chosen]
+
     @property
     def best_id(self) -> str | None:
         """Who is recommended, if anyone."""
@@ -93,6 +110,23 @@ class View:
     def niche_tasks(self) -> list[Task]:
         """The tasks that are some parent's niche."""
         return [task for task in self.study.tasks if task.kind.startswith(NICHE)]
+
+    @property
+    def confidence(self) -> float:
+        """Level of every interval."""
+        return self.policy.confidence
+
+    def clusters(self, task: Task) -> Clusters:
+        """The resample of a task that all subjects share."""
+        return self.found.trial.measures.clusters[task.name]
+
+    def strata(self, task: Task) -> list[tuple[str, ...]]:
+        """Per hidden item, the parts of the task that it belongs to."""
+        return [tuple(item.get("strata") or ()) for item in task.items]
+
+    def pairs(self, task: Task) -> list[str | None]:
+        """Per hidden item, the label that it shares with its twin."""
+        return [item["pair"] for item in task.items]
 
     def answers(self, subject: str, task: str) -> TaskEvidence:
         """What a subject answered to the hidden cases of a task."""

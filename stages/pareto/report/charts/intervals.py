@@ -32,7 +32,8 @@ def intervals(found: Results) -> Json:
             x=alt.X("low:Q", title=""), x2="high:Q", y=y, stroke=by_status("stroke")
         ),
         alt.Chart(data).mark_point(size=MARK_AREA, strokeWidth=2, opacity=1).encode(
-            x=x, y=y, tooltip=[tip("subject", ""), tip("status", "outcome"), tip("stated", "recovered")], **marked(),
+            x=x, y=y, **marked(),
+            tooltip=[tip("subject", ""), tip("status", "outcome"), tip("stated", "recovered")],
         ),
     )  # fmt: skip
     return finished(chart, height=ROW_PIXELS * len(rows), description="least recovered fraction by subject")
