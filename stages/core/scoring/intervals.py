@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from stages.core.errors import LabError
 
@@ -120,8 +120,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
     if not 0 <= successes <= trials or trials == 0:
         raise LabError(f"expected 0 <= successes <= trials and trials > 0, got {successes} of {trials}.")
     tail = (1 - confidence) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
     return Interval(float(low), float(high))
 
 

@@ -1,6 +1,7 @@
 """Paired comparisons: exact where answers are counted, Student's where they have a size; levels are kept."""
 
 import math
+from math import comb
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import binom
 from stages.core.scoring.intervals import Clusters, Interval, percentile_interval
 from stages.core.scoring.paired import (
     clusters_to_show,
-    detectable_loss,
+    detectable_rate,
     fewest_losses,
     is_non_inferior,
     mcnemar_loss_p,
@@ -53,13 +54,29 @@ def test_the_exact_test_needs_six_losses_at_the_usual_level() -> None:
 def test_a_silent_study_detects_the_loss_rate_at_which_four_in_five_would_show_six_losses() -> None:
     clusters = Clusters(range(40), draws=50, seed=SEED)
     silent = paired_difference([True] * 40, [True] * 40, clusters, 0.95)
-    rate = silent.detectable(0.025)
-    assert rate == detectable_loss(0.0, 40, 0.95)
-    assert binom.sf(5, 40, rate) == pytest.approx(0.8)
+    assert binom.sf(5, 40, silent.detectable(0.025)) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_gains_by_chance_hide_losses() -> None:
+    rates = [detectable_rate(gained, 120, 0.025) for gained in (0.0, 0.05, 0.2)]
+    assert rates == sorted(rates)
+    assert rates[0] < 0.07  # six of 120, four times in five
+    assert rates[2] > 0.11
+
+
+def test_the_power_at_a_detectable_rate_is_four_in_five_by_enumeration() -> None:
+    rate = detectable_rate(0.1, 12, 0.2)
+    lost, power = 0.1 + rate, 0.0
+    for losses in range(13):
+        for gains in range(13 - losses):
+            ways = comb(12, losses) * comb(12 - losses, gains)
+            chance = ways * lost**losses * 0.1**gains * (0.9 - lost) ** (12 - losses - gains)
+            power += chance * (mcnemar_loss_p(gains, losses) <= 0.2)
+    assert power == pytest.approx(0.8, abs=1e-4)
 
 
 def test_what_cannot_be_shown_with_so_few_items_is_detectable_only_where_all_is_lost() -> None:
-    assert detectable_loss(0.0, 5, 0.95) == 1.0
+    assert detectable_rate(0.0, 5, 0.025) == 1.0
 
 
 def test_a_detectable_loss_is_2_8_standard_errors_at_the_usual_levels() -> None:
@@ -98,7 +115,9 @@ def test_nats_a_token_weigh_texts_by_their_tokens() -> None:
 def test_the_p_of_a_kept_skill_is_the_level_at_which_the_interval_reaches_the_margin() -> None:
     clusters = Clusters(range(60), draws=4000, seed=SEED)
     mine, theirs = [True] * 57 + [False] * 3, [False] + [True] * 59
-    at = paired_difference(mine, theirs, clusters, 0.95).kept_p(0.20)
+    at = paired_difference(mine, theirs, clusters, 0.95).kept_p(
+        0.20
+    )  # few differ: the exact interval decides
     inside, outside = (
         paired_difference(mine, theirs, clusters, 1 - 2 * at * factor).interval for factor in (1.02, 0.98)
     )
