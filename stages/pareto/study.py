@@ -25,6 +25,9 @@ KIND_NAMES = {
     "tool": "tool calls",
     "out_of_distribution": "out of distribution",
     "bias": "bias pairs",
+    "calibration": "calibration",
+    "canary": "canaries",
+    "perplexity": "running text",
 }
 
 
@@ -240,5 +243,13 @@ def _check(study: Study, data: Path) -> None:
     missing = [name for name in wanted if name not in study.evidence]
     if missing:
         raise LabError(f"no evidence of {', '.join(missing)} in {data / 'evidence'}. Run `dvc repro eval`.")
+    for name, one in study.quantised.items():
+        known = study.evidence[name].results[SPLIT] if name in study.evidence else {}
+        for task, answers in (pair for tasks in one.answers.values() for pair in tasks.items()):
+            if task not in known or len(known[task].correct) != len(answers.correct):
+                raise LabError(
+                    f"{data / 'evidence' / rounded.NAME}: {name} did not answer the same items of {task!r} "
+                    "before rounding. Run `dvc repro eval`."
+                )
     if not study.niches:
         raise LabError("no task of the suite is a niche of a merged parent: set `parent` in conf/suite.")

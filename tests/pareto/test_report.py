@@ -14,7 +14,6 @@ from stages.core.entry import enter
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.pareto import __main__ as stage
 from stages.pareto.__main__ import run
-from stages.pareto.outcomes import trial
 from stages.pareto.report.layout import layout
 from stages.pareto.report.pages import cell
 from stages.pareto.report.panel import View
@@ -23,6 +22,7 @@ from stages.pareto.report.panels.retention import heat_map
 from stages.pareto.results import Results, results
 from stages.pareto.study import load
 from stages.pareto.terminal import PREFIX, outcome_table
+from stages.pareto.trial import trial
 from tests.pareto.laboratory import BASELINES, EXPERIMENT, MERGES, Merge, build, policy, refused, skill
 
 FILES = ("report.html", "report.md", "front.svg", "front.json", "metrics.json")

@@ -40,16 +40,11 @@ class Paired:
     samples: Floats = field(repr=False, compare=False)
 
     def detectable(self, level: float) -> float:
-        """Smallest true loss that a one-sided test at `level` would show with probability POWER.
-
-        The normal formula (z of the level + z of the power) × standard error. Where answers are counted,
-        never under the loss rate at which as many losses as the exact test needs at least turn up with that
-        probability, and at most 1: all is lost.
-        """
-        wide = float(norm.isf(level) + norm.isf(1 - POWER)) * self.standard_error
-        if not self.counted:
-            return wide
-        return min(1.0, max(wide, detectable_rate(self.clusters, level)))
+        """Smallest true loss that a one-sided test at `level` would show with probability POWER."""
+        confidence = 1 - 2 * level
+        if self.counted:
+            return detectable_loss(self.standard_error, self.clusters, confidence)
+        return _normal_reach(level) * self.standard_error
 
     def kept_p(self, margin: float) -> float:
         """One-sided p of "more than `margin` was lost": at or under a level, the loss was shown to be
@@ -151,12 +146,22 @@ def fewest_losses(level: float) -> int:
     return math.ceil(-math.log2(level))
 
 
-def detectable_rate(clusters: int, level: float) -> float:
-    """Loss rate at which `fewest_losses` of `clusters` turn up with probability POWER; 1 where they are too
-    few.
+def detectable_loss(standard_error: float, clusters: int, confidence: float) -> float:
+    """Smallest true loss of accuracy that would be shown with probability POWER, 0 to 1.
+
+    The normal formula (z of the one-sided level + z of the power) × standard error. Never under the loss rate
+    at which as many losses as the exact test needs turn up with that probability; 1, all is lost, where the
+    clusters are fewer than those.
     """
+    level = (1 - confidence) / 2
     fewest = fewest_losses(level)
-    return float(beta.ppf(POWER, fewest, clusters - fewest + 1)) if fewest <= clusters else 1.0
+    rate = float(beta.ppf(POWER, fewest, clusters - fewest + 1)) if fewest <= clusters else 1.0
+    return min(1.0, max(_normal_reach(level) * standard_error, rate))
+
+
+def _normal_reach(level: float) -> float:
+    """z of the level + z of the power."""
+    return float(norm.isf(level) + norm.isf(1 - POWER))
 
 
 def is_non_inferior(interval: Interval, margin: float) -> bool:

@@ -6,7 +6,6 @@ All come from the one resample that the whole study shares, so that subjects sta
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
 
 from stages.core.scoring.intervals import (
     Clusters,
@@ -14,8 +13,7 @@ from stages.core.scoring.intervals import (
     clopper_pearson,
     percentile_interval,
 )
-from stages.core.scoring.paired import POWER, detectable_rate
-from stages.pareto.constraints import Check
+from stages.core.scoring.paired import detectable_loss
 from stages.pareto.measure import Number
 
 Values = Sequence[float | bool | None]
@@ -48,14 +46,7 @@ def detectable(differences: Floats, clusters: int, confidence: float) -> float:
 
     differences: of subject and reference per resample, [draws]; undefined ones are left out.
     """
-    level = (1 - confidence) / 2
-    wide = float(norm.isf(level) + norm.isf(1 - POWER)) * float(np.nanstd(differences))
-    return min(1.0, max(wide, detectable_rate(clusters, level)))
-
-
-def loss_of(check: Check, confidence: float) -> float:
-    """Smallest true loss against its reference that a check would have shown, 0 to 1."""
-    return check.paired.detectable((1 - confidence) / 2)
+    return detectable_loss(float(np.nanstd(differences)), clusters, confidence)
 
 
 def only(values: Values, chosen: Sequence[bool]) -> list[float | bool | None]:

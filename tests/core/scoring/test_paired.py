@@ -9,7 +9,7 @@ from scipy.stats import binom
 from stages.core.scoring.intervals import Clusters, Interval, percentile_interval
 from stages.core.scoring.paired import (
     clusters_to_show,
-    detectable_rate,
+    detectable_loss,
     fewest_losses,
     is_non_inferior,
     mcnemar_loss_p,
@@ -54,12 +54,12 @@ def test_a_silent_study_detects_the_loss_rate_at_which_four_in_five_would_show_s
     clusters = Clusters(range(40), draws=50, seed=SEED)
     silent = paired_difference([True] * 40, [True] * 40, clusters, 0.95)
     rate = silent.detectable(0.025)
-    assert rate == detectable_rate(40, 0.025)
+    assert rate == detectable_loss(0.0, 40, 0.95)
     assert binom.sf(5, 40, rate) == pytest.approx(0.8)
 
 
 def test_what_cannot_be_shown_with_so_few_items_is_detectable_only_where_all_is_lost() -> None:
-    assert detectable_rate(5, 0.025) == 1.0
+    assert detectable_loss(0.0, 5, 0.95) == 1.0
 
 
 def test_a_detectable_loss_is_2_8_standard_errors_at_the_usual_levels() -> None:

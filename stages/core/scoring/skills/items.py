@@ -116,7 +116,7 @@ class Skill:
 
 KINDS: Final = (
     "niche:a", "niche:b", "shared", "rare", "conflict", "refusal", "long_context", "tool",
-    "out_of_distribution", "bias",
+    "out_of_distribution", "bias", "calibration", "canary", "perplexity",
 )  # fmt: skip
 
 

@@ -1,68 +1,60 @@
 """Quantisation: what rounding the weights to 8 or 4 bits leaves of each niche."""
 
-from stages.core.records.quantised import Quantised as Entry
-from stages.core.scoring.metrics.quantised import Quantised, quantised
+from dataclasses import dataclass
+
+from stages.core.records.quantised import Rounded
+from stages.core.scoring.paired import Paired, paired_difference
 from stages.pareto.measure import Number
 from stages.pareto.report.charts.strip import Strip, strip
-from stages.pareto.report.estimates import detectable
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
-from stages.pareto.report.tables import Cell, Line, Table, in_points, level_of
+from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_points, level_of
 from stages.pareto.results import Row
 from stages.pareto.study import Task
 from stages.pareto.wording import percent, points, share
 
 
-def compared(view: View, entry: Entry, name: str, width: str, task: Task) -> Quantised | None:
-    """One task of one subject after rounding against before; None where it was not answered."""
-    rounded = entry.answers.get(width, {}).get(task.name)
-    full = view.answers(name, task.name).correct
-    if rounded is None or len(rounded.correct) != len(full):
+@dataclass(frozen=True)
+class Rounding:
+    """One task of one subject. before, after: accuracies; paired: after less before, item by item."""
+
+    before: float
+    after: Rounded
+    paired: Paired
+
+
+def compared(view: View, name: str, width: str, task: Task) -> Rounding | None:
+    """None where the rounded subject did not answer the task."""
+    entry, full = view.study.quantised.get(name), view.answers(name, task.name)
+    after = entry.answers.get(width, {}).get(task.name) if entry else None
+    if after is None or len(after.correct) != len(full.correct):
         return None
-    return quantised(
-        full,
-        rounded.correct,
-        view.clusters(task),
-        kl=rounded.kl,
-        flips=rounded.flips,
-        confidence=view.confidence,
-    )
+    paired = paired_difference(after.correct, full.correct, view.clusters(task), view.confidence)
+    return Rounding(full.accuracy, after, paired)
 
 
-def _lines(view: View, row: Row, entry: Entry, width: str, tasks: list[Task]) -> list[Line]:
-    lines = []
-    for task in tasks:
-        found = compared(view, entry, row.id, width, task)
-        if found is None:
-            continue
-        interval = found.paired.interval
-        kept = found.retention
-        clusters = view.clusters(task)
-        samples = clusters.means(entry.answers[width][task.name].correct)
-        samples = samples - clusters.means(view.answers(row.id, task.name).correct)
-        least = detectable(samples, clusters.number, view.confidence)
-        lines.append(
-            Line(
-                f"{row.label} · {task.name}",
-                [
-                    Cell(share(found.full), "", found.full),
-                    Cell(share(found.rounded), "", found.rounded),
-                    Cell("—") if kept is None else Cell(percent(kept), "", kept, level_of(kept)),
-                    in_points(Number(found.paired.difference, interval.low, interval.high)),
-                    Cell(points(-least), "", -least),
-                    Cell(f"{found.kl:.2g}", "", found.kl),
-                    Cell(percent(found.flips), "", found.flips),
-                ],
-                row,
-            )
-        )
-    return lines
+def _line(view: View, row: Row, width: str, task: Task) -> Line | None:
+    found = compared(view, row.id, width, task)
+    if found is None:
+        return None
+    interval, after = found.paired.interval, found.after.accuracy
+    kept = after / found.before if found.before else None
+    least = -found.paired.detectable(view.policy.level)
+    cells = [
+        Cell(share(found.before), "", found.before),
+        Cell(share(after), "", after),
+        Cell(NOTHING) if kept is None else Cell(percent(kept), "", kept, level_of(kept)),
+        in_points(Number(found.paired.difference, interval.low, interval.high)),
+        Cell(points(least), "", least),
+        Cell(f"{found.after.kl:.2g}", "", found.after.kl),
+        Cell(percent(found.after.flips), "", found.after.flips),
+    ]
+    return Line(f"{row.label} · {task.name}", cells, row)
 
 
 def _strip(view: View, width: str, task: Task) -> Chart | None:
     lines = []
     for row in view.focus:
-        entry = view.study.quantised.get(row.id)
-        found = compared(view, entry, row.id, width, task) if entry else None
+        found = compared(view, row.id, width, task)
         if found:
             interval = found.paired.interval
             lines.append((row, Number(found.paired.difference, interval.low, interval.high)))
@@ -91,7 +83,7 @@ def build(view: View) -> Shown | Absent:
             f"quantised-{width}",
             f"{width}: accuracy before and after rounding. KL: of the right answers; flips: changed ones.",
             head,
-            [line for row in rows for line in _lines(view, row, known[row.id], width, tasks)],
+            [line for row in rows for task in tasks if (line := _line(view, row, width, task))],
         )
         for width in widths
     ]
