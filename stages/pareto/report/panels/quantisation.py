@@ -1,13 +1,14 @@
 """Quantisation: what rounding the weights to 8 or 4 bits leaves of each niche."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.core.records.quantised import Rounded
+from stages.core.records.quantised import WIDTHS, Rounded
 from stages.core.scoring.paired import Paired, paired_difference
 from stages.pareto.measure import Number
 from stages.pareto.report.charts.strip import Strip, strip
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
-from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_points, level_of
+from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_points, level_of, plain
 from stages.pareto.results import Row
 from stages.pareto.study import Task
 from stages.pareto.wording import percent, points, share
@@ -51,65 +52,63 @@ def _line(view: View, row: Row, width: str, task: Task) -> Line | None:
     return Line(f"{row.label} · {task.name}", cells, row)
 
 
-def _strip(view: View, width: str, task: Task) -> Chart | None:
-    lines = []
-    for row in view.focus:
-        found = compared(view, row.id, width, task)
-        if found:
-            interval = found.paired.interval
-            lines.append((row, Number(found.paired.difference, interval.low, interval.high)))
-    if not lines:
-        return None
-    words = (
-        f"{task.name} after {width}: accuracy gained or lost by rounding; the table below has the numbers."
-    )
-    return Chart(strip(Strip(f"{width} less full precision", lines, 0.0)), words, f"{task.name}, {width}")
+def _strips(view: View, width: str, tasks: Sequence[Task]) -> dict[str, Chart]:
+    """A chart per task, all on one scale."""
+    lines: dict[str, list[tuple[Row, Number]]] = {task.name: [] for task in tasks}
+    for task in tasks:
+        for row in view.focus:
+            found = compared(view, row.id, width, task)
+            if found:
+                interval = found.paired.interval
+                lines[task.name].append((row, Number(found.paired.difference, interval.low, interval.high)))
+    numbers = [number for found in lines.values() for _, number in found]
+    span = tuple(end for number in numbers for end in (number.low, number.high))
+    words = f"after {width}: accuracy gained or lost by rounding; the table below has the numbers."
+    return {
+        f"quantised-{width}-{name}": Chart(
+            strip(Strip(f"{width} less full precision", found, 0.0, span)),
+            f"{name} {words}",
+            f"{name}, {width}",
+        )
+        for name, found in lines.items()
+        if found
+    }
 
 
-def build(view: View) -> Shown | Absent:
-    """A table and a chart per niche and width; outlier ratios, which say how hard rounding is."""
-    known = view.study.quantised if view.found.plotted else {}
-    rows = [row for row in view.focus if row.id in known]
-    if not rows:
-        return Absent("there is no data/evidence/quantised.json with a shown subject")
-    widths = [width for width in ("int8", "int4") if any(width in known[row.id].answers for row in rows)]
-    tasks = view.niche_tasks()
+def _table(view: View, rows: Sequence[Row], width: str, tasks: Sequence[Task]) -> Table:
     head = (
         "Subject and task", "Before", "After", "Retention", "Difference, points", "Detectable",
         "KL, nats a token", "Flips",
     )  # fmt: skip
-    tables = [
-        Table(
-            f"quantised-{width}",
-            f"{width}: accuracy before and after rounding. KL: of the right answers; flips: changed ones.",
-            head,
-            [line for row in rows for task in tasks if (line := _line(view, row, width, task))],
-        )
-        for width in widths
+    caption = f"{width}: accuracy before and after rounding. KL: of the right answers; flips: changed ones."
+    lines = [line for row in rows for task in tasks if (line := _line(view, row, width, task))]
+    return Table(f"quantised-{width}", caption, head, lines)
+
+
+def _outliers(view: View, rows: Sequence[Row]) -> Table:
+    known = [(row, view.study.quantised[row.id]) for row in rows]
+    lines = [
+        Line(row.label, [plain(entry.outlier_median), plain(entry.outlier_max)], row) for row, entry in known
     ]
-    drawn = {
-        f"quantised-{width}-{task.name}": chart
-        for width in widths
-        for task in tasks
-        if (chart := _strip(view, width, task))
+    caption = "Outlier ratio of the weights’ channels: largest entry over root mean square."
+    return Table("outliers", caption, ("Subject", "Median", "Largest"), lines)
+
+
+def build(view: View) -> Shown | Absent:
+    """A table and charts per width; outlier ratios, which say how hard rounding is."""
+    known = view.study.quantised if view.found.plotted else {}
+    rows, tasks = [row for row in view.focus if row.id in known], view.niche_tasks()
+    if not rows:
+        return Absent("there is no data/evidence/quantised.json with a shown subject")
+    widths = [width for width in WIDTHS if any(width in known[row.id].answers for row in rows)]
+    strips = [_strips(view, width, tasks) for width in widths]
+    drawn = {name: chart for found in strips for name, chart in found.items()}
+    values = {
+        "names": [list(found) for found in strips],
+        "tables": [_table(view, rows, width, tasks) for width in widths],
+        "outliers": _outliers(view, rows),
     }
-    outliers = Table(
-        "outliers",
-        "Outlier ratio of the weights’ channels: largest entry over root mean square. High ones round badly.",
-        ("Subject", "Median", "Largest"),
-        [
-            Line(
-                row.label,
-                [
-                    Cell(f"{known[row.id].outlier_median:.2f}", "", known[row.id].outlier_median),
-                    Cell(f"{known[row.id].outlier_max:.2f}", "", known[row.id].outlier_max),
-                ],
-                row,
-            )
-            for row in rows
-        ],
-    )
-    return Shown({"tables": tables, "names": list(drawn), "outliers": outliers}, drawn)
+    return Shown(values, drawn)
 
 
 PANEL = Panel("quantisation", "Quantisation", "Quantisation", "Cost", build)

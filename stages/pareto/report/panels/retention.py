@@ -60,15 +60,16 @@ def checks_table(view: View, row: Row) -> Table:
     caption = (
         f"{row.label}, each skill against its reference, item by item; below zero is a loss. A value is an "
         "accuracy, or the mean loss that is named after the comma. p: of a loss by chance, adjusted for all "
-        f"{tests} such tests of this study. Detectable: smallest true loss shown four times in five among them."
+        f"{tests} such tests of the study. Detectable: smallest true loss shown four times in five."
     )
     head = (
         "Skill", "Value", "Reference", "Difference", "Margin", "Lost / gained", "p", "Detectable", "Verdict",
     )  # fmt: skip
-    return Table(f"checks-{row.id}", caption, head, [_check_line(one) for one in row.checks])
+    return Table(f"checks-{row.id}", caption, head, [check_line(one) for one in row.checks])
 
 
-def _check_line(one: Check) -> Line:
+def check_line(one: Check) -> Line:
+    """Value, reference, difference, margin, counts, p, detectable loss and verdict of one check."""
     interval, losses = one.paired.interval, one.paired.losses
     sign, meaning = SIGNS.get(one.state, ("", ""))
     cells = [
