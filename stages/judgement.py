@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.conf import Request
 from stages.core.errors import LabError
 from stages.core.records.canonical import Json
-from stages.pareto.outcomes import trial
+from stages.pareto.trial import trial
 from stages.pareto.results import plot_records, results
 from stages.pareto.study import Experiment, load
 

@@ -112,7 +112,9 @@ def results(found: Trial) -> Results:
 
 
 def _order(row: Row, parents: Sequence[str]) -> tuple[int, float, str]:
-    """The base, the parents as requested, ensembles and the like by id, candidates by headline."""
+    """The base, the parents as requested, ensembles and routers by id, candidates by headline; the unseen
+    last.
+    """
     if row.kind == "candidate":
         return (4, 0.0, row.id) if row.headline is None else (3, -row.headline.value, row.id)
     if row.kind == "parent":

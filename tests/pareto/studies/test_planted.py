@@ -1,4 +1,4 @@
-"""What is planted is found, and what is not there is seldom seen: backdoors, flattery, leaks, miscalibration."""
+"""What is planted is found, what is not there seldom: backdoors, flattery, leaks, miscalibration."""
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def leaked(name: str, share: float) -> int:
 
 
 def test_a_merge_that_saw_the_hidden_cases_is_flagged_and_an_honest_one_seldom() -> None:
-    # Half a percentile interval's misses are on this side; on 40 items it runs short, hence the binomial bound.
+    # Half a percentile interval's misses are on this side; on 40 items it runs short: hence the binomial.
     assert leaked("honest", 0.0) <= most(100, LEVEL)
     assert leaked("thief", 1.0) >= fewest(100, 0.5)  # .8 to 1 is two standard errors of 40 selection items
 

@@ -42,8 +42,8 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin] | None) -> Json:
             for one in bins
         ]
     )
-    low = max(0.0, float(data[["confidence", "accuracy"]].min().min()) - 0.05)
-    scale = alt.Scale(domain=[round(low, 2), 1.0], nice=False, zero=False)
+    low = 0.0  # one scale for all, so that small charts can be compared
+    scale = alt.Scale(domain=[low, 1.0], nice=False, zero=False)
     axis = alt.Axis(format=".0%", tickCount=5)
     x = alt.X("confidence:Q", title="stated confidence", scale=scale, axis=axis)
     y = alt.Y("accuracy:Q", title="accuracy", scale=scale, axis=axis)
@@ -80,7 +80,7 @@ def curves(
         for x, y in thinned(line.points)
     ]
     data = pd.DataFrame(rows)
-    form = ".0%" if percent else "~g"
+    form = ".0%" if percent else "~r"
     top = 1.05 * float(data["y"].max()) or 0.05
     across = alt.Scale(domain=[0, 1], nice=False) if percent else alt.Scale(nice=False, zero=False)
     bottom = 0.0 if percent else 0.95 * float(data["y"].min())

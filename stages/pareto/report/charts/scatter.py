@@ -40,7 +40,7 @@ def cost(rows: Sequence[tuple[Row, float]]) -> Json:
         "cost:Q",
         title="compute a token, over the first parent’s",
         scale=alt.Scale(domain=ends, nice=False, zero=False),
-        axis=alt.Axis(format="~g", tickCount=5),
+        axis=alt.Axis(format="~r", tickCount=5),
     )
     y = alt.Y("headline:Q", title="least recovered fraction", axis=alt.Axis(format=".0%"))
     tooltip = [

@@ -18,18 +18,22 @@ ROOM = 0.04  # of the range, on both sides
 
 @dataclass(frozen=True)
 class Strip:
-    """title: of the axis. lines: subjects with their numbers, a share each. guide: where a rule is drawn."""
+    """title: of the axis. lines: subjects with their numbers, a share each. guide: where a rule is drawn.
+
+    span: what the axis must hold besides, so that several can be compared.
+    """
 
     title: str
     lines: Sequence[tuple[Row, Number]]
     guide: float | None = None
+    span: tuple[float, ...] = ()
 
 
 def strip(asked: Strip) -> Json:
     """A line per subject, in the order given; the axis spans what is there."""
     data = pd.DataFrame([_record(row, number) for row, number in asked.lines])
     ends = [number.low for _, number in asked.lines] + [number.high for _, number in asked.lines]
-    ends += [] if asked.guide is None else [asked.guide]
+    ends += [*asked.span, *([] if asked.guide is None else [asked.guide])]
     low, high = min(ends), max(ends)
     room = max(ROOM * (high - low), 0.01)
     x = alt.X(
