@@ -11,9 +11,9 @@ from pathlib import Path
 from stages.conf import Request
 from stages.core.errors import LabError
 from stages.core.records.canonical import Json
-from stages.pareto.trial import trial
 from stages.pareto.results import plot_records, results
 from stages.pareto.study import Experiment, load
+from stages.pareto.trial import trial
 
 
 def table(root: Path, request: Request) -> list[Json]:
