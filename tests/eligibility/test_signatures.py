@@ -146,7 +146,7 @@ def with_adapter(facts: Facts, base: str | None = None) -> Facts:
     origin = AdapterOrigin(digest, base or facts.base.manifest.digest, files, 1)
     first, *others = facts.parents
     made = replace(first, manifest=replace(first.manifest, adapter=origin))
-    return replace(facts, parents=(made, *others))
+    return replace(facts, parents=(made, *others), adapters=(made.id,))
 
 
 def test_a_signed_adapter_passes_and_the_evidence_says_that_the_adapter_was_signed(passing: Facts) -> None:
@@ -165,8 +165,9 @@ def test_the_signature_of_other_adapter_files_is_refused(passing: Facts) -> None
     facts = signed(with_adapter(passing), "sort", adapter_model="0" * 64)
     assert "signature-missing" in signatures(asking(facts, "if_present", KEY)).message
     whole = signed(passing, "sort").parents[0].signature
-    first, *others = with_adapter(passing).parents
-    swapped = replace(passing, parents=(replace(first, signature=whole), *others))
+    adapted = with_adapter(passing)
+    first, *others = adapted.parents
+    swapped = replace(adapted, parents=(replace(first, signature=whole), *others))
     assert "sort: [signature-cover]" in signatures(asking(swapped, "if_present", KEY)).message
 
 
@@ -179,3 +180,12 @@ def test_a_signed_adapter_in_another_base_vouches_for_nothing(passing: Facts) ->
 def test_an_unsigned_base_is_refused_though_the_adapter_on_it_is_signed(passing: Facts) -> None:
     found = signatures(asking(signed(with_adapter(passing), "sort"), "required", KEY))
     assert "base has no model.sig, and the policy requires one" in found.message
+
+
+def test_a_manifest_that_calls_itself_an_adapter_where_the_request_does_not_is_held_to_its_files(
+    passing: Facts,
+) -> None:
+    facts = replace(signed(with_adapter(passing)), adapters=())
+    found = signatures(asking(facts, "if_present", KEY))
+    assert not found.passed
+    assert "sort: [signature-cover]" in found.message
