@@ -31,6 +31,7 @@ def table(root: Path, request: Request) -> list[Json]:
         raise LabError(f"data/ holds records that are none of ours: {problem!r}") from problem
 
 
-def row(rows: list[Json], identifier: str) -> Json:
-    """The record of one subject; {} if there is none."""
-    return next((one for one in rows if isinstance(one, dict) and one.get("id") == identifier), {})
+def row(rows: Json, identifier: str) -> Json:
+    """The record of one subject; {} if there is none, as in what is no table."""
+    found = rows if isinstance(rows, list) else []
+    return next((one for one in found if isinstance(one, dict) and one.get("id") == identifier), {})
