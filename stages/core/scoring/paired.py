@@ -183,7 +183,7 @@ def detectable_rate(gained: float, clusters: int, level: float) -> float:
 
 @cache
 def _fewest_among(clusters: int, level: float) -> NDArray[np.int64]:
-    """Losses that the exact test needs among 0, 1 … `clusters` that differ; more than differ where none do."""
+    """Losses that the exact test needs among 0, 1 … `clusters` that differ; more than those if none do."""
     differ = np.arange(clusters + 1)
     tails = bdtrc(
         differ[:, None] - 1, differ, 0.5
