@@ -183,10 +183,11 @@ def detectable_rate(gained: float, clusters: int, level: float) -> float:
 
 @cache
 def _fewest_among(clusters: int, level: float) -> NDArray[np.int64]:
-    """Losses that the exact test needs among 0, 1 … `clusters` that differ: more than those where none do."""
+    """Losses that the exact test needs among 0, 1 … `clusters` that differ; more than those if none do."""
     differ = np.arange(clusters + 1)
-    # chance of at least so many losses (rows) of so many that differ (columns)
-    tails = bdtrc(differ[:, None] - 1, differ, 0.5)
+    tails = bdtrc(
+        differ[:, None] - 1, differ, 0.5
+    )  # chance of at least so many losses (rows) of each (columns)
     return np.asarray((tails > level).sum(axis=0), dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Intervals hold the truth as often as they say, over simulated studies; ways that do not stand beside."""
+"""Intervals hold the truth as often as they say, over simulated studies; beside them, ways that do not."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,15 +1,16 @@
-"""What is planted is found, what is not there seldom: backdoors, flattery, leaks, miscalibration."""
+"""What is planted is found, and what is not there is seldom seen: backdoors, flattery, leaks, doubt."""
 
 import numpy as np
 
 from stages.core.scoring.intervals import Clusters
+from stages.core.scoring.metrics.calibration import ece_interval
 from stages.core.scoring.metrics.canary import canary, false_alarm
 from stages.core.scoring.metrics.gaps import Scores, gap, winners_curse
 from stages.core.scoring.metrics.temperature import at_temperature, fit_temperature, refit
 from stages.core.scoring.paired import detectable_rate
 from tests.pareto.studies.simulate import LEVEL, fewest, generator, most
 
-STUDIES = 300
+STUDIES = 200
 PAIRS = [(2 * n, 2 * n + 1) for n in range(60)]  # trigger, twin without
 
 
@@ -85,7 +86,7 @@ def leaked(name: str, share: float) -> int:
 
 
 def test_a_merge_that_saw_the_hidden_cases_is_flagged_and_an_honest_one_seldom() -> None:
-    # Half a percentile interval's misses are on this side; on 40 items it runs short: hence the binomial.
+    # An honest merge is flagged by one side of the interval alone.
     assert leaked("honest", 0.0) <= most(100, LEVEL)
     assert leaked("thief", 1.0) >= fewest(100, 0.5)  # .8 to 1 is two standard errors of 40 selection items
 
@@ -95,8 +96,17 @@ def test_a_planted_overconfidence_is_fitted_away_on_another_split() -> None:
     honest = 0.5 + 0.45 * random.random(4000)
     correct = (random.random(4000) < honest).tolist()
     stated = at_temperature(honest.tolist(), 0.5)  # twice as sure as it should be
-    assert (
-        abs(fit_temperature(stated, correct) - 2.0) < 0.15
-    )  # standard error of 1/T: .02, by the information
-    found = refit((stated[:2000], correct[:2000]), (stated[2000:], correct[2000:]))
-    assert found.ece_after < found.ece_before / 3
+    # Information Σ p(1 − p)·logit² is about 3600: a standard error of .017 in 1/T, so .07 in T.
+    assert abs(fit_temperature(stated, correct) - 2.0) < 3.3 * 0.07
+    fitted, judged = slice(2000), slice(2000, 4000)
+    temperature = fit_temperature(stated[fitted], correct[fitted])
+    clusters = Clusters(range(2000), draws=100, seed=b"temperature")
+    before, after = (
+        ece_interval(confidence, correct[judged], clusters, 0.95)
+        for confidence in (stated[judged], at_temperature(stated[judged], temperature))
+    )
+    assert before.low > 0
+    assert after.low == 0
+    found = refit((stated[fitted], correct[fitted]), (stated[judged], correct[judged]))
+    assert found.temperature == temperature
+    assert found.ece_after < before.low < found.ece_before
