@@ -25,12 +25,7 @@ def templates() -> dict[str, Json]:
 
 
 def _front() -> alt.LayerChart | alt.FacetChart:
-    named = [
-        tip("label", ""),
-        tip("outcome", "outcome"),
-        tip("headline", "recovered"),
-        tip("reason", "reason"),
-    ]
+    named = [alt.Tooltip(field) for field in ("label:N", "outcome:N", "headline:Q", "reason:N")]
     x = alt.X("x:Q", title="accuracy on the first niche", scale=alt.Scale(zero=False))
     y = alt.Y("y:Q", title="accuracy on the second niche", scale=alt.Scale(zero=False))
     base = alt.Chart().transform_calculate(status="datum.outcome").transform_filter("isValid(datum.x)")

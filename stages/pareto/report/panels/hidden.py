@@ -132,7 +132,7 @@ def build(view: View) -> Shown | Absent:
     table = Table(
         "curse",
         "Mean niche accuracy by split. The parents were not selected: their gap is how much harder the "
-        "hidden draw is. ↑ selecting flattered it; ✕ better on hidden cases than selection allows, as after a leak.",
+        "hidden draw is. ↑ selecting flattered it; ✕ better on hidden cases than selection allows: a leak.",
         head,
         [_line(row, score, found.get(row.id), view.policy.level) for row, score in curse.scores],
     )
