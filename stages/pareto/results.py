@@ -1,5 +1,6 @@
 """The finished study as rows: what every view (page, Markdown, picture, terminal, plots) is drawn from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -244,6 +245,8 @@ def _record(found: Results, row: Row) -> Json:
         "passes": row.passes,
         "non_dominated": _short(row.non_dominated),
         "beats_parents": _short(row.beats_parents),
+        "place": _proposed(found, row),
+        "search": _short(public_score(found.trial, row.id, "search")) if row.x else None,
     }
     for name, number in (("x", row.x), ("y", row.y), ("headline", row.headline)):
         record[name] = _short(number.value if number else None)
@@ -254,6 +257,21 @@ def _record(found: Results, row: Row) -> Json:
         record[f"accuracy {niche.parent}"] = _short(score.accuracy.value if score else None)
         record[f"retention {niche.parent}"] = _short(score.retention if score else None)
     return record
+
+
+def _proposed(found: Results, row: Row) -> int | None:
+    """The place of a candidate in the order of proposal, from 1."""
+    ids = [one.id for one in found.trial.study.candidates]
+    return ids.index(row.id) + 1 if row.id in ids else None
+
+
+def public_score(found: Trial, name: str, split: str) -> float | None:
+    """Mean over the niches of the accuracy on a public split; None where it was not answered there."""
+    results, niches = found.study.evidence[name].results.get(split), found.measures.niches
+    if not results or not all(task in results for niche in niches for task in niche.tasks):
+        return None
+    parts = [math.fsum(results[task].accuracy for task in niche.tasks) / len(niche.tasks) for niche in niches]
+    return math.fsum(parts) / len(parts)
 
 
 def _short(value: float | None) -> float | None:
