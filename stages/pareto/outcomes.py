@@ -2,8 +2,8 @@
 
 "Sound" means that no check rejects it; the "best ensemble" is the sound ensemble, router or cascade with the
 highest headline (ties: fewer passes, then id), if that reaches the floor. A headline is *behind* the best
-ensemble's when it was shown to lie below it by more than the margin or, where the policy rejects the unproven,
-when it was not shown to lie within the margin. The *leader* is the best of those that reach rule 7.
+ensemble's when it was shown to lie below it by more than the margin or, where the policy rejects the
+unproven, when it was not shown to lie within the margin. The *leader* is the best of those that reach rule 7.
 
 | # | rule | applies to a candidate | outcome |
 |---|---|---|---|
