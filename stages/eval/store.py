@@ -15,7 +15,7 @@ from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence, Subject, TaskEvidence, load
 from stages.core.records.files import sha256_bytes
 
-SUM_TOLERANCE = 1e-9  # of a mixture's weights: as ProbabilityMean takes them
+SUM_TOLERANCE = 1e-9  # of a mixture's weights: as Mixture takes them
 LIBRARIES = ("torch", "transformers", "tokenizers", "lm_eval")
 
 

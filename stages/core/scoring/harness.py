@@ -27,7 +27,7 @@ from lm_eval.tasks import TaskManager
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import DIGITS, TaskEvidence
 from stages.core.scoring.cases import read_cases
-from stages.core.scoring.ensemble import ProbabilityMean
+from stages.core.scoring.ensemble import PROBABILITY, Mixture
 from stages.core.scoring.identity import BATCH_SIZE
 from stages.core.scoring.model import ResidentModel, Weights, encode_pair
 
@@ -117,11 +117,15 @@ class Scorer:
         self._residents: list[ResidentModel] = []
 
     def score(
-        self, members: Sequence[Weights], weights: Sequence[float], harnesses: Mapping[str, Harness]
+        self,
+        members: Sequence[Weights],
+        weights: Sequence[float],
+        harnesses: Mapping[str, Harness],
+        rule: str = PROBABILITY,
     ) -> dict[str, dict[str, TaskEvidence]]:
-        """Split → task → answers of one model, or of the probability mean of several (`weights` of sum 1)."""
+        """Split → task → answers of one model, or of several mixed by `rule` (`weights` of sum 1)."""
         models = self.load(members)
-        mixture = ProbabilityMean([model.module for model in models], weights) if len(models) > 1 else None
+        mixture = Mixture([model.module for model in models], weights, rule) if len(models) > 1 else None
         return {split: harness.answers(models[0], mixture) for split, harness in harnesses.items()}
 
     def load(self, members: Sequence[Weights]) -> list[ResidentModel]:

@@ -19,12 +19,15 @@ KIND = "evaluate"
 
 @dataclass(frozen=True)
 class Asked:
-    """One subject. members: folder and digest of each model that answers for it; weights: their shares."""
+    """One subject. members: folder and digest of each model that answers for it; weights: their shares; rule:
+    how several are mixed (scoring/ensemble.py), None for one.
+    """
 
     id: str
     members: Sequence[tuple[Path, str]]
     weights: Sequence[float]
     splits: Sequence[str]
+    rule: str | None = None
 
 
 def request(
@@ -42,6 +45,7 @@ def request(
                 "members": [[str(folder.resolve()), digest] for folder, digest in asked.members],
                 "weights": list(asked.weights),
                 "splits": list(asked.splits),
+                "rule": asked.rule,
             }
             for asked in subjects
         ],
@@ -53,6 +57,7 @@ def run(job: Json, tell: Tell) -> Json:
 
     Raises BadCheckpoint if a folder is not what its digest names, and what Harness raises.
     """
+    from stages.core.scoring.ensemble import PROBABILITY
     from stages.core.scoring.harness import Harness, Scorer
     from stages.core.weights.reader import Checkpoint
 
@@ -64,7 +69,8 @@ def run(job: Json, tell: Tell) -> Json:
         if scorer is None or architecture_of(folders[0]) != architecture:  # a candidate may have other layers
             scorer, architecture = Scorer(folders[0]), architecture_of(folders[0])
         wanted = {split: harnesses[split] for split in subject["splits"]}
-        found = scorer.score([Checkpoint(folder) for folder in folders], subject["weights"], wanted)
+        members, rule = [Checkpoint(folder) for folder in folders], subject["rule"] or PROBABILITY
+        found = scorer.score(members, subject["weights"], wanted, rule)
         answers = {split: answers_json(tasks) for split, tasks in found.items()}
         tell.part({"subject": subject["id"], "answers": answers})
         tell(number, len(job["subjects"]))
