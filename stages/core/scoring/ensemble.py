@@ -1,8 +1,8 @@
 """Output ensembles: several models answer, and their probabilities are averaged token by token.
 
 Two means: the arithmetic one (a linear opinion pool: likely where any member finds a token likely) and the
-normalised geometric one (a logarithmic pool, a mean of logits: likely where every member does). Source: Genest
-and Zidek 1986, Statistical Science 1(1).
+normalised geometric one (a logarithmic pool, a mean of logits: likely where every member does).
+Source: Genest and Zidek 1986, Statistical Science 1(1).
 """
 
 import math
@@ -14,17 +14,16 @@ import torch
 from transformers.modeling_outputs import CausalLMOutput
 
 from stages.core.errors import LabError
+from stages.core.scoring.identity import LOGIT, PROBABILITY
 
 GRID_POINTS = 500  # at most; the finest of GRID_STEPS that stays under it is used
 GRID_STEPS = (20, 10, 4, 2, 1)  # weights are multiples of 1/steps
-PROBABILITY: Final = "probability-mean"
-LOGIT: Final = "logit-mean"
 
 
 class Mixture(torch.nn.Module):
     """Several models as one causal language model, which lm-eval can take for any other.
 
-    rule PROBABILITY: Σ_i w_i p_i(token | text). LOGIT: Π_i p_i(token | text)^w_i over its sum over all tokens.
+    rule PROBABILITY: Σ_i w_i p_i(token | text). LOGIT: Π_i p_i(token | text)^w_i, over its sum over tokens.
     Its logits are log-probabilities. Members of weight zero are never run.
     """
 

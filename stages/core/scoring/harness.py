@@ -27,8 +27,8 @@ from lm_eval.tasks import TaskManager
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import DIGITS, TaskEvidence
 from stages.core.scoring.cases import read_cases
-from stages.core.scoring.ensemble import PROBABILITY, Mixture
-from stages.core.scoring.identity import BATCH_SIZE
+from stages.core.scoring.ensemble import Mixture
+from stages.core.scoring.identity import BATCH_SIZE, PROBABILITY
 from stages.core.scoring.model import ResidentModel, Weights, encode_pair
 
 SEED: Final = 0  # likelihoods draw nothing at random; set all the same, for tasks with few-shot examples

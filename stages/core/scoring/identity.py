@@ -10,6 +10,8 @@ from stages.core.records.canonical import Json, read_json
 
 SCORER: Final = 1  # version of all in this room that can move an answer; part of the evidence's identity
 BATCH_SIZE: Final = 16  # items; fixed, because padding and grouping move the last digits of a likelihood
+PROBABILITY: Final = "probability-mean"  # how several models are mixed (ensemble.py)
+LOGIT: Final = "logit-mean"
 NOT_ARCHITECTURE = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 DEPTH = ("num_hidden_layers", "layer_types", "max_window_layers")  # what follows the number of layers
 

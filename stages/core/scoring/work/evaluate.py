@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.evidence import answers_json
-from stages.core.scoring.identity import architecture_of
+from stages.core.scoring.identity import PROBABILITY, architecture_of
 from stages.core.scoring.work import Tell
 
 KIND = "evaluate"
@@ -57,7 +57,6 @@ def run(job: Json, tell: Tell) -> Json:
 
     Raises BadCheckpoint if a folder is not what its digest names, and what Harness raises.
     """
-    from stages.core.scoring.ensemble import PROBABILITY
     from stages.core.scoring.harness import Harness, Scorer
     from stages.core.weights.reader import Checkpoint
 
