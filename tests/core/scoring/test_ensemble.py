@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from stages.core.errors import LabError
-from stages.core.scoring.ensemble import LOGIT, Mixture, fit_weights, simplex_grid
+from stages.core.scoring.ensemble import Mixture, fit_weights, simplex_grid
+from stages.core.scoring.identity import LOGIT
 from stages.core.scoring.model import ResidentModel
 from stages.core.weights.reader import Checkpoint
 from tests.core.scoring.tiny import tiny
