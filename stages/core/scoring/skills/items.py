@@ -38,6 +38,7 @@ class Item:
     twins (counterfactual, conflicting, or refused with harmless), else it is None. `family` is 0..19.
     `choices`: what a choice is made from, `answer` among them; empty where the answer is free. `strata`:
     parts of the task that the item belongs to, each "name=value" (length=64), for tables and bounds by part.
+    `seal`: in hidden cases, a string that stands nowhere else, to know a copy of them by.
     """
 
     skill: str
@@ -47,6 +48,7 @@ class Item:
     pair: str | None
     choices: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
+    seal: str = ""
 
 
 @dataclass(frozen=True)
