@@ -33,7 +33,8 @@ def plan(suite: Suite) -> dict[str, TaskPlan]:
     if problems:
         raise BadRequest(problems)
     return {
-        name: TaskPlan(task.skill, _counts(task.items or suite.items)) for name, task in suite.tasks.items()
+        name: TaskPlan(task.skill, _counts(task.items or suite.items), skill_named(task.skill).form)
+        for name, task in suite.tasks.items()
     }
 
 

@@ -13,16 +13,17 @@ from stages.core.errors import LabError
 from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes, sha256_file, write_text
 from stages.core.scoring.skills import draw
-from stages.core.scoring.skills.items import Item
+from stages.core.scoring.skills.items import FORM, Item
 
 # Every split except hidden is drawn from this seed: nothing in it is meant to be secret.
 PUBLIC_SEED: Final = 0
-FORM: Final = "exact_answer"  # conf/suite/lm_eval/<form>.yaml
 
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """One task: the skill its items come from, how many per split, and the lm-eval task file they go into."""
+    """One task: the skill its items come from, how many per split, and the lm-eval task file they go into,
+    conf/suite/lm_eval/<form>.yaml.
+    """
 
     skill: str
     items: Mapping[str, int]

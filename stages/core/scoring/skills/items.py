@@ -26,6 +26,8 @@ SPLITS: Final = tuple(SPLIT_FAMILIES)
 # 1 family of 20: while half of its items are left, 4,000 misses in a row have a probability under 1e-40.
 PATIENCE: Final = 4000
 
+FORM: Final = "exact_answer"
+
 T = TypeVar("T")
 
 
@@ -102,7 +104,8 @@ class Skill:
     """A pure generator of questions.
 
     `make` returns the canonical content and one draft, or two twins that share the content. `kind` is one of
-    KINDS; `version` rises whenever the same seed gives other items.
+    KINDS; `version` rises whenever the same seed gives other items. `form`: the lm-eval task file that its
+    items go into, conf/suite/lm_eval/<form>.yaml.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Skill:
     version: int
     description: str
     make: Callable[[Draws], tuple[str, tuple[Draft, ...]]]
+    form: str = FORM
 
 
 KINDS: Final = (
