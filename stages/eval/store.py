@@ -74,6 +74,18 @@ class EvidenceStore:
         """Keep the weights of a mixture under `key`."""
         write_json(self.folder / f"{key}.json", {"weights": list(weights)})
 
+    def tree(self, key: str) -> Json:
+        """What `put_tree` kept under `key`, to be checked; None if there is nothing that parses."""
+        path = self.folder / f"{key}.json"
+        try:
+            return read_json(path)["kept"] if path.is_file() else None
+        except (LabError, KeyError, TypeError):
+            return None
+
+    def put_tree(self, key: str, tree: Json) -> None:
+        """Keep a tree of another form under `key`."""
+        write_json(self.folder / f"{key}.json", {"kept": tree})
+
     def put(self, key: str, artifact: str, scorer: int, answers: Mapping[str, TaskEvidence]) -> None:
         """Keep the answers under `key`."""
         subject = Subject(

@@ -71,7 +71,7 @@ def test_the_run_record_names_the_level_and_the_proof_and_no_output_does(
 ) -> None:
     record = read_json(places.record)
     assert record["level"] == levels.choose(Isolation(), creates_files=True)
-    assert [worker["kind"] for worker in record["workers"]] == ["fit", "evaluate"]
+    assert [worker["kind"] for worker in record["workers"]] == ["fit", "evaluate", "quantise", "latency"]
     assert all(worker["isolation"]["probes"]["read_outside"] == "denied" for worker in record["workers"])
     assert all(worker["run"]["peak_rss_bytes"] > 1 << 26 for worker in record["workers"])
     assert not any(b"read_outside" in data for data in outputs(places).values())
