@@ -72,7 +72,7 @@ class _Asked:
         """What the store has of it, if that is whole."""
         try:
             return self._checked(self._store.tree(self._key(model)))
-        except (LabError, WorkerFailed):
+        except WorkerFailed:
             return None
 
     def ask(self, models: Sequence[Artifact]) -> dict[str, Quantised]:
@@ -105,7 +105,10 @@ class _Asked:
         return found
 
     def _checked(self, tree: Json) -> Quantised:
-        found = of_json(tree, "the quantise worker's answer")
+        try:
+            found = of_json(tree, "it")
+        except LabError as problem:
+            raise WorkerFailed(f"the quantise worker gave no entry: {problem}") from problem
         sizes = {
             width: {task: len(one.correct) for task, one in tasks.items()}
             for width, tasks in found.answers.items()

@@ -26,7 +26,8 @@ SUBJECTS = [*ENTRANTS[:-1], *DERIVED, ENTRANTS[-1]]
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(latency, "ROUNDS", 2)
+    for name, few in (("ROUNDS", 2), ("TOKENS", 1), ("PROMPT", 2)):
+        monkeypatch.setattr(latency, name, few)
     with this_process():
         yield
 
