@@ -7,6 +7,7 @@ data/eligibility.json.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stages.conf import Request, Suite, load_request
@@ -22,6 +23,7 @@ from stages.eligibility.measured import measure, worker
 from stages.eligibility.permission import terms
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
+from stages.eligibility.templates import LIMITS, rendered
 from stages.eligibility.waivers import Waiver
 
 SCHEMA = "mergelab/eligibility/1"
@@ -60,6 +62,8 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
     folders = [parents / name for name in (family.base, *family.merge)]
     base, *merged = (read(folder) for folder in folders)
     policy, skills = request.policy.eligibility, [task.skill for task in request.suite.tasks.values()]
+    texts, proof = rendered([base, *merged], worker(request.isolation, [], LIMITS))
+    found = measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders))
     return Facts(
         base=base,
         parents=tuple(merged),
@@ -71,7 +75,8 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
         licences=tables.table(rows),
         policy=policy,
         confidence=request.policy.confidence,
-        measured=measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders)),
+        measured=replace(found, isolation={**found.isolation, "render": proof}) if proof else found,
+        rendered=texts,
         advisories=load(advisories) if advisories else (),
         adapters=tuple(name for name in family.merge if family.members[name].adapter_on),
         as_of=family.as_of,

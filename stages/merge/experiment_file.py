@@ -17,7 +17,8 @@ from stages.core.records import card as cards
 from stages.core.records.card import Card
 from stages.core.records.files import write_text
 from stages.core.records.recipe import plain
-from stages.core.weights import registry
+from stages.core.weights import registry, scan
+from stages.core.weights.scan import BY_HAND
 from stages.merge import recipe_file
 from stages.merge.recipe_file import RecipeFile
 from stages.merge.stage import dtype_of
@@ -70,6 +71,9 @@ def write(read: RecipeFile, root: Path, identifier: str, recipe: Path, check: Ch
         raise BadRequest([f"--id {identifier!r}: expected lower-case letters, digits, hyphens, at most 63"])
     paths = [root / "conf" / group / f"{identifier}.yaml" for group in ("parents", "experiment")]
     taken = [f"{path} exists: nothing is overwritten. Choose another --id" for path in paths if path.exists()]
+    for one in (read.base, *read.parents):
+        if one:
+            scan.refuse(scan.look(one.folder, BY_HAND).problems, f"{one.folder}/")
     base, parents, problems = _family(read)
     problems += taken
     if base and read.output_dtype not in (None, dtype_of(base.folder)):

@@ -22,8 +22,9 @@ from stages.core.errors import BadRequest
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Value
 from stages.core.records.schema import nearest
-from stages.core.weights import registry
+from stages.core.weights import registry, scan
 from stages.core.weights.fitting import FLOATS
+from stages.core.weights.scan import BY_HAND
 from stages.merge import mergekit
 
 KEYS: Final = ("method", "base", "parents", "parameters", "output_dtype", "seed")
@@ -66,13 +67,20 @@ class Folders:
     mapping: Mapping[str, Path]
 
     def find(self, name: str) -> Path | None:
-        """The folder of `name`, absolute; None if there is none."""
+        """The folder of `name`, absolute; None if there is none.
+
+        Raises BadCheckpoint for one whose entries are no checkpoint's: nothing may open a file in it.
+        """
         folder = self.mapping.get(name) or Path(name).expanduser()
         try:
             found = (self.root / folder).resolve()
-            return found if found.is_dir() else None
+            if not found.is_dir():
+                return None
         except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, links in a circle
             return None
+        missing = ("file-missing", "shard-missing", "index-missing")  # told where it matters
+        scan.refuse([one for one in scan.outside(found, BY_HAND) if one.code not in missing], f"{found}/")
+        return found
 
 
 def folders(root: Path, models: Sequence[str]) -> Folders:

@@ -20,7 +20,7 @@ from tests.eval.toy import PARENTS, SUITE, TASKS, add_candidate, elsewhere, eval
 from tests.inside import this_process
 
 ENTRANTS = ["base", "a", "b", "ensemble-uniform", "ensemble-weighted", "ensemble-logit", "c00000000000"]
-DERIVED = ["router", "router-oracle"]
+DERIVED = ["ensemble-max-confidence", "router", "cascade", "router-oracle"]
 SUBJECTS = [*ENTRANTS[:-1], *DERIVED, ENTRANTS[-1]]
 
 
@@ -43,6 +43,9 @@ def test_everyone_but_the_rejected_answers_every_case(places: stage.Places) -> N
     assert index["subjects"] == SUBJECTS
     assert index["refused"] is None
     assert index["ensembles"]["ensemble-uniform"] == {"a": 0.5, "b": 0.5}
+    assert list(index["derived"]) == sorted(DERIVED)
+    assert list(index["costs"]) == sorted(SUBJECTS)
+    assert index["left_out"] == {}
     for name in SUBJECTS:
         found = evidence.load(places.evidence / f"{name}.json")
         assert found.suite_digest == index["suite"]["digest"]
@@ -50,7 +53,8 @@ def test_everyone_but_the_rejected_answers_every_case(places: stage.Places) -> N
         assert all(list(tasks) == sorted(TASKS) for tasks in found.results.values())
         assert {len(task.correct) for task in found.results["hidden"].values()} == {6}
     kinds = [evidence.load(places.evidence / f"{name}.json").subject.kind for name in SUBJECTS]
-    assert kinds == ["base", "parent", "parent", *3 * ["ensemble"], "router", "bound", "candidate"]
+    derived = ["ensemble", "router", "cascade", "bound"]
+    assert kinds == ["base", "parent", "parent", *3 * ["ensemble"], *derived, "candidate"]
 
 
 def test_an_ensemble_costs_one_pass_per_member_with_weight(places: stage.Places) -> None:

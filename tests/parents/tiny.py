@@ -4,6 +4,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -101,4 +102,19 @@ def write(folder: Path, *, weights: bytes | None = None, **files: Any) -> Path:
     trees = {"config": CONFIG, "tokenizer": TOKENIZER, "card": card(folder.name, weights), **files}
     for name, tree in trees.items():
         (folder / f"{name}.json").write_text(json.dumps(tree))
+    return folder
+
+
+def sharded(folder: Path) -> Path:
+    """The artifact with its weights in two shards, the last tensor in the second, and an index."""
+    *first, last = SHAPES
+    shards = [{name: SHAPES[name] for name in first}, {last: SHAPES[last]}]
+    files = {f"model-{n:05d}-of-00002.safetensors": shard for n, shard in enumerate(shards, start=1)}
+    for name, shard in files.items():
+        (folder / name).write_bytes(safetensors(shard))
+    total = sum(4 * prod(shape) for shape in SHAPES.values())
+    placed = {tensor: name for name, shard in files.items() for tensor in shard}
+    tree = {"metadata": {"total_size": total}, "weight_map": placed}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(tree))
+    (folder / "model.safetensors").unlink()
     return folder

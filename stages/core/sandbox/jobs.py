@@ -116,6 +116,7 @@ ELSEWHERE: Mapping[str, str] = {  # kind → module
     "evaluate": "stages.core.scoring.work.evaluate",
     "quantise": "stages.core.scoring.work.quantise",
     "latency": "stages.core.scoring.work.latency",
+    "render": "stages.core.scoring.work.render",
     "survey": "stages.core.weights.basin",
     "interpolate": "stages.core.scoring.interpolation",
 }

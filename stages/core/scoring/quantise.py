@@ -16,9 +16,10 @@ from transformers.pytorch_utils import Conv1D
 
 from stages.core.errors import LabError
 from stages.core.records.quantised import Rounded
-from stages.core.scoring.model import PAD
+from stages.core.scoring.engine.network import PAD
 
 RULE: Final = "quantise/1"  # version of all here that can move a number
+BATCH_SIZE: Final = 16  # pairs; fixed, because padding and grouping move the last digits of a likelihood
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def outliers(module: torch.nn.Module) -> tuple[float, float]:
 
 @torch.no_grad()
 def compare(
-    models: Sequence[torch.nn.Module], rows: Sequence[tuple[list[int], list[int]]], *, batch_size: int
+    models: Sequence[torch.nn.Module], rows: Sequence[tuple[list[int], list[int]]]
 ) -> list[list[Compared]]:
     """Per model and pair; the first of `models` is the reference. rows: token ids of prompt and answer.
 
@@ -105,8 +106,8 @@ def compare(
     """
     order = sorted(range(len(rows)), key=lambda place: -len(rows[place][0] + rows[place][1]))
     found: list[dict[int, Compared]] = [{} for _ in models]
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    for start in range(0, len(order), BATCH_SIZE):
+        batch = order[start : start + BATCH_SIZE]
         pairs = [rows[place] for place in batch]
         reference: list[torch.Tensor] = []
         for model, known in zip(models, found, strict=True):

@@ -93,17 +93,17 @@ def test_a_module_without_linear_layers_is_refused() -> None:
 
 def test_a_model_beside_itself_diverges_nowhere(models: list[ResidentModel]) -> None:
     rows = [encode_pair(models[0].tokenizer, *pair) for pair in PAIRS]
-    first, second = compare([model.module for model in models], rows, batch_size=2)
+    first, second = compare([model.module for model in models], rows)
     assert [one.kl for one in second] == [0.0, 0.0, 0.0]
     assert [one.said for one in second] == [one.said for one in first]
-    likelihoods = [sum(one) for one in models[0].answer_loglikelihoods(PAIRS, batch_size=2)]
+    likelihoods = [sum(one) for one in models[0].answer_loglikelihoods(PAIRS)]
     assert [one.loglikelihood for one in first] == pytest.approx(likelihoods, abs=1e-4)
 
 
 def test_the_divergence_is_that_of_the_next_token_distributions(models: list[ResidentModel]) -> None:
     rows = [encode_pair(models[0].tokenizer, *pair) for pair in PAIRS]
     round_weights(models[1].module, WIDTH["int4"])
-    found = compare([model.module for model in models], rows, batch_size=16)[1]
+    found = compare([model.module for model in models], rows)[1]
     for (context, answer), one in zip(rows, found, strict=True):
         tokens = torch.tensor([context + answer])
         with torch.no_grad():

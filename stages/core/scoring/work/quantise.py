@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.scoring.cases import read_cases
-from stages.core.scoring.identity import BATCH_SIZE, architecture_of
+from stages.core.scoring.identity import architecture_of
 from stages.core.scoring.work import Tell
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(job: Json, tell: Tell) -> Json:
         answers: dict[str, dict[str, Json]] = {width: {} for width in widths}
         for task, form in job["form_of"]:
             rows, questions = _questions(models[0], Path(job["cases"], f"{task}.jsonl"), _chooses(job, form))
-            reference, *others = compare([model.module for model in models], rows, batch_size=BATCH_SIZE)
+            reference, *others = compare([model.module for model in models], rows)
             for width, other in zip(widths, others, strict=True):
                 answers[width][task] = judged(questions, reference, other)
         tell.part({"subject": name, "quantised": Quantised(answers, median, largest).to_json()})
