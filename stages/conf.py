@@ -210,6 +210,17 @@ class Task(Section):
     private: Private | None = None
 
 
+class Baselines(Section):
+    """What stands beside the merges; no part of what is asked, so that the hidden cases stay the same.
+
+    cascade_risk: share of items at which the cascade may stop at a wrong answer that a later parent would
+    have corrected, in expectation. quantised: widths that candidates and parents are rounded to, on niches.
+    """
+
+    cascade_risk: float = Field(0.05, gt=0, lt=1)
+    quantised: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
+
+
 class Suite(Section):
     """A versioned test matrix: default numbers of items, and the tasks by name."""
 
@@ -217,6 +228,7 @@ class Suite(Section):
     version: int = Field(ge=1)
     items: Items
     tasks: dict[TaskName, Task] = Field(min_length=1)
+    baselines: Baselines = Baselines()
 
 
 class Request(Section):

@@ -40,13 +40,13 @@ def plan(suite: Suite) -> dict[str, TaskPlan]:
 
 def suite_digest(suite: Suite, forms: Path, scorer: int) -> str:
     """SHA-256 of all that decides what is asked and how it is scored: canonical suite, skills' versions,
-    the bytes of the lm-eval task files used, the scorer's version. Seeds are no part of it.
+    the bytes of the lm-eval task files used, the scorer's version. Seeds and baselines are no part of it.
     """
     tasks = plan(suite)
     return sha256_bytes(
         dumps(
             {
-                "suite": suite.model_dump(mode="json"),
+                "suite": suite.model_dump(mode="json", exclude={"baselines"}),
                 "skills": {task.skill: skill_named(task.skill).version for task in tasks.values()},
                 "forms": {task.form: sha256_file(forms / f"{task.form}.yaml") for task in tasks.values()},
                 "scorer": scorer,

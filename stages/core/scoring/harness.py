@@ -21,10 +21,11 @@ from lm_eval.tasks import TaskManager
 from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.asking import Asked, put
 from stages.core.scoring.engine import replies
-from stages.core.scoring.ensemble import ProbabilityMean
+from stages.core.scoring.ensemble import Mixture
 from stages.core.scoring.forms import FORMS, files
 from stages.core.scoring.forms.query import Task
 from stages.core.scoring.forms.tasks import SEED, load, quiet
+from stages.core.scoring.identity import PROBABILITY
 from stages.core.scoring.model import ResidentModel, Weights
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of what a form leaves to its defaults
@@ -82,11 +83,15 @@ class Scorer:
         self._residents: list[ResidentModel] = []
 
     def score(
-        self, members: Sequence[Weights], weights: Sequence[float], harnesses: Mapping[str, Harness]
+        self,
+        members: Sequence[Weights],
+        weights: Sequence[float],
+        harnesses: Mapping[str, Harness],
+        rule: str = PROBABILITY,
     ) -> dict[str, dict[str, TaskEvidence]]:
-        """Split → task → answers of one model, or of the probability mean of several (`weights` of sum 1)."""
+        """Split → task → answers of one model, or of several mixed by `rule` (`weights` of sum 1)."""
         models = self.load(members)
-        mixture = ProbabilityMean([model.module for model in models], weights) if len(models) > 1 else None
+        mixture = Mixture([model.module for model in models], weights, rule) if len(models) > 1 else None
         return {split: harness.answers(models[0], mixture) for split, harness in harnesses.items()}
 
     def load(self, members: Sequence[Weights]) -> list[ResidentModel]:

@@ -10,7 +10,7 @@ from lm_eval.tasks import TaskManager
 
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import TaskEvidence
-from stages.core.scoring.ensemble import ProbabilityMean
+from stages.core.scoring.ensemble import Mixture
 from stages.core.scoring.harness import Harness, Scorer
 from stages.core.scoring.model import ResidentModel, encode_pair
 from stages.core.scoring.skills.items import Item
@@ -144,7 +144,7 @@ def test_an_ensemble_takes_the_place_of_a_model(tmp_path: Path) -> None:
     members = [Checkpoint(folder) for folder in folders]
     found = Scorer(folders[0]).score(members, [0.5, 0.5], {"split": harness(folder)})["split"]
     mixture = resident(folders[0])
-    mixture.module = ProbabilityMean([model.module for model in models], [0.5, 0.5])
+    mixture.module = Mixture([model.module for model in models], [0.5, 0.5])
     for task, items in cases.items():
         assert_same(found[task], by_hand(mixture, items))
 
