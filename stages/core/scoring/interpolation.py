@@ -20,7 +20,6 @@ from stages.core.weights.reader import Checkpoint, TensorSpec
 from stages.core.weights.verified import VerifiedFile
 
 KIND = "interpolate"
-BATCH_SIZE = 16  # items a forward pass
 
 
 def run(job: Json, progress: Callable[[int, int], None]) -> Json:
@@ -110,7 +109,7 @@ class Mean:
 def _loss(resident: ResidentModel, cases: Mapping[str, Sequence[tuple[str, str]]]) -> float:
     each = []
     for pairs in cases.values():
-        answers = resident.answer_loglikelihoods(pairs, batch_size=BATCH_SIZE)
+        answers = resident.answer_loglikelihoods(pairs)
         tokens = [nats for answer in answers for nats in answer]
         each.append(-fsum(tokens) / len(tokens))
     return fsum(each) / len(each)

@@ -168,7 +168,7 @@ def test_white_space_between_prompt_and_answer_counts_as_lm_eval_counts_it(tmp_p
     found = Harness(write_split(tmp_path / "cases", {"task": items}), FORMS, {"task": "exact_answer"})
     answers = found.answers(model)["task"]
     assert answers.answer_tokens == (4, 4)
-    direct = model.answer_loglikelihoods([(one.prompt, one.answer) for one in items], batch_size=2)
+    direct = model.answer_loglikelihoods([(one.prompt, one.answer) for one in items])
     assert answers.loglikelihood == pytest.approx([sum(tokens) for tokens in direct], abs=2e-4)
 
 
