@@ -186,13 +186,27 @@ class Items(Section):
     hidden: int = Field(ge=1, le=100_000)
 
 
+class Private(Section):
+    """Hidden cases of a task that lie outside the repository (stages/eval/private.py).
+
+    file: its name in the folder of MERGELAB_PRIVATE; hmac: of its bytes, as `mergelab suite hide` prints it.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    hmac: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Task(Section):
-    """One entry of the test matrix. parent: the id of the parent whose niche it is."""
+    """One entry of the test matrix. parent: the id of the parent whose niche it is.
+
+    private: where its hidden cases come from, if they are not drawn.
+    """
 
     skill: str
     kind: str
     parent: Identifier | None = None
     items: Items | None = None
+    private: Private | None = None
 
 
 class Suite(Section):

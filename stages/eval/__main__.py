@@ -24,6 +24,7 @@ def places(root: Path) -> Places:
         candidates=data / "candidates",
         gates=data / "gates.json",
         forms=root / "conf/suite/lm_eval",
+        ledger=data / "looks.json",
         store=work / "evidence",
         cases=data / "cases",
         evidence=data / "evidence",
@@ -45,7 +46,15 @@ def main() -> int:
         )
         seen = contaminated(read_json(root / "data/eligibility.json"))
         with narrate("subject") as report:
-            run(request.suite, request.parents, places(root), workers, report, contaminated=seen)
+            run(
+                request.suite,
+                request.parents,
+                places(root),
+                workers,
+                report,
+                looks=request.policy.looks,
+                contaminated=seen,
+            )
 
     return enter("eval", work)
 

@@ -1,4 +1,6 @@
-"""The seed of the hidden cases: a function of the finished candidate set, so no search can have seen them."""
+"""The seed and the seal of the hidden cases: a function of the finished candidate set, so no search can have
+seen them.
+"""
 
 from collections.abc import Sequence
 
@@ -11,6 +13,11 @@ SEED_HEX = 13  # 52 bits: an integer that JSON carries exactly
 def frozen_digest(artifacts: Sequence[str]) -> str:
     """SHA-256 of the set of candidate artifacts (manifest digests), in whatever order they are given."""
     return sha256_bytes(dumps(sorted(artifacts)))
+
+
+def hidden_seal(frozen: str, suite: str) -> str:
+    """A string that every hidden case carries and that nothing else may hold."""
+    return f"mergelab-hidden-{sha256_bytes(dumps(['seal', frozen, suite]))[:32]}"
 
 
 def hidden_seed(frozen: str, suite: str) -> int:

@@ -10,33 +10,43 @@ from stages.core.progress import Report
 from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence
 from stages.core.records.files import drafted, sha256_bytes
-from stages.core.scoring.cases import cases_digest
+from stages.core.records.policy import LooksPolicy
 from stages.core.scoring.identity import SCORER
 from stages.core.scoring.work import fit
 from stages.eval import baselines, hidden, suites
 from stages.eval.answers import Answers, Split, score_all
 from stages.eval.baselines import Artifact, Entrant
+from stages.eval.draw import Rooms, drawn
+from stages.eval.private import without_words
 from stages.eval.store import EvidenceStore, evidence_key, weights_of
 from stages.eval.workers import Workers
 
 INDEX = "index.json"
-SCHEMA = "mergelab/evidence-index/1"
+SCHEMA = "mergelab/evidence-index/2"
+COUNTED = LooksPolicy(fresh=None, private=None)
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the stage reads and writes. forms: lm-eval task files; store: the work cache of evidence; record:
-    what is known of this run alone: isolation, times, memory.
+    """Where the stage reads and writes. forms: lm-eval task files; ledger: of looks at hidden cases; store:
+    the work cache of evidence; record: what is known of this run alone: isolation, times, memory.
     """
 
     parents: Path
     candidates: Path
     gates: Path
     forms: Path
+    ledger: Path
     store: Path
     cases: Path
     evidence: Path
     record: Path
+
+    @property
+    def rooms(self) -> Rooms:
+        """Where cases are drawn to."""
+        searched = (self.candidates, self.gates)
+        return Rooms(self.cases, self.forms, self.ledger, self.store.parent / "private", searched)
 
 
 def run(
@@ -46,64 +56,50 @@ def run(
     workers: Workers,
     report: Report,
     *,
+    looks: LooksPolicy = COUNTED,
     contaminated: frozenset[str] = frozenset(),
 ) -> None:
     """Write `places.cases` and `places.evidence`: one file per subject and index.json.
 
     The base, the parents and their ensembles answer even when the merge was refused; a family that shares no
-    tokenizer or architecture gives an index without subjects, with the reason. contaminated: tasks that are
-    answered like all others, and by which nothing is fitted.
-    Raises BadCheckpoint when anything scored is not what its manifest says; NotIsolated, WorkerFailed.
+    tokenizer or architecture gives an index without subjects, with the reason. looks: how often the hidden
+    cases may be looked at. contaminated: tasks that are answered like all others, and by which nothing is
+    fitted.
+    Raises BadCheckpoint when anything scored is not what its manifest says; what `drawn` raises; NotIsolated,
+    WorkerFailed.
     """
     found = read_json(places.candidates / INDEX)
     family = [baselines.parent(places.parents, name) for name in (parents.base, *parents.merge)]
     digest = suites.suite_digest(suite, places.forms, SCORER)
     frozen = hidden.frozen_digest([entry["artifact"] for entry in found["candidates"]])
-    seed = hidden.hidden_seed(frozen, digest)
-    splits = _write_cases(suite, seed, places)
     refused = baselines.incompatible(family)
     entrants: list[Entrant] = []
     results: dict[str, Answers] = {}
-    if refused is None:
-        store = EvidenceStore(places.store)
-        search = next(split for split in splits if split.name == "search")
-        clean = [task for task in search.sizes if task not in contaminated]
-        weights = fitted_weights(family[1:], search, clean, store, workers)
-        entrants = _entrants(family, weights, places, found)
-        results = score_all(entrants, splits, store, workers, report)
-        write_json(places.record, workers.record())
+    with drawn(suite, digest, frozen, looks, places.rooms) as cases:
+        if refused is None:
+            store = EvidenceStore(places.store)
+            search = next(split for split in cases.splits if split.name == "search")
+            clean = [task for task in search.sizes if task not in contaminated]
+            weights = fitted_weights(family[1:], search, clean, store, workers)
+            entrants = _entrants(family, weights, places, found)
+            results = score_all(entrants, cases.splits, store, workers, report)
+            write_json(places.record, workers.record())
     index = {
         "schema": SCHEMA,
         "suite": {"name": suite.name, "version": suite.version, "digest": digest},
         "tasks": suites.describe(suite),
-        "hidden": {"seed": seed, "frozen": frozen},
+        "hidden": cases.hidden,
         "refused": refused,
         "ensembles": _mixtures(entrants),
         "subjects": [entrant.subject.id for entrant in entrants],
     }
     with drafted(places.evidence) as draft:
         for entrant in entrants:
-            evidence = Evidence(entrant.subject, digest, SCORER, results[entrant.subject.id])
+            answers = results[entrant.subject.id]
+            answers["hidden"] = without_words(answers["hidden"], cases.private)
+            evidence = Evidence(entrant.subject, digest, SCORER, answers)
             write_json(draft / f"{entrant.subject.id}.json", evidence.to_json())
         write_json(draft / INDEX, index)
-
-
-def _write_cases(suite: Suite, seed: int, places: Places) -> list[Split]:
-    with drafted(places.cases) as draft:
-        suites.write_suite(suite, seed, draft)
-    tasks = suites.plan(suite)
-    form_of = {name: task.form for name, task in tasks.items()}
-    return [
-        Split(
-            name,
-            cases_digest(places.cases / name, form_of, places.forms),
-            {task: plan.items[name] for task, plan in tasks.items()},
-            places.cases / name,
-            places.forms,
-            form_of,
-        )
-        for name in suites.SPLITS
-    ]
 
 
 def _entrants(

@@ -9,6 +9,7 @@ from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.scoring.cases import PUBLIC_SEED, TaskPlan, draw_cases, write_cases
 from stages.core.scoring.skills import SKILLS, skill_named
+from stages.eval.private import Named
 
 SPLITS = ("calibration", "search", "selection", "hidden")  # in the order of results in an evidence file
 
@@ -54,12 +55,20 @@ def suite_digest(suite: Suite, forms: Path, scorer: int) -> str:
     )
 
 
-def write_suite(suite: Suite, hidden_seed: int, output: Path) -> None:
-    """Draw every split and write `output`/<split>/<task>.jsonl. The hidden split exists from here on."""
-    tasks = plan(suite)
+def write_public(tasks: Mapping[str, TaskPlan], output: Path) -> None:
+    """Draw every split but the hidden one, and write `output`/<split>/<task>.jsonl."""
     for split in SPLITS:
-        seed = hidden_seed if split == "hidden" else PUBLIC_SEED
-        write_cases(output / split, draw_cases(tasks, split, seed))
+        if split != "hidden":
+            write_cases(output / split, draw_cases(tasks, split, PUBLIC_SEED))
+
+
+def private_files(suite: Suite) -> list[Named]:
+    """The private hidden files that the suite names, in its order."""
+    return [
+        Named(name, task.private.file, task.private.hmac)
+        for name, task in suite.tasks.items()
+        if task.private is not None
+    ]
 
 
 def describe(suite: Suite) -> Mapping[str, Json]:

@@ -42,6 +42,7 @@ def toy(root: Path) -> Places:
         candidates=data / "candidates",
         gates=data / "gates.json",
         forms=FORMS,
+        ledger=data / "looks.json",
         store=root / "store/evidence",
         cases=data / "cases",
         evidence=data / "evidence",

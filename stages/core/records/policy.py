@@ -1,7 +1,8 @@
 """The policy of an experiment: every threshold and margin that a verdict rests on, and nothing else.
 
 conf/policy/<name>.yaml holds the numbers, each with its unit and reason; these models hold names and ranges.
-Changing a number re-runs the stage that reads it (gate: `gate`; pareto: everything else) and no merge.
+Changing a number re-runs the stage that reads it (gate: `gate`; eval: `looks`; pareto: everything else) and
+no merge.
 """
 
 from typing import Annotated, Literal
@@ -112,6 +113,16 @@ class EnsemblePolicy(Section):
     pass_budget: float = Field(ge=1)
 
 
+class LooksPolicy(Section):
+    """How often hidden cases may be looked at, each time with another candidate set; null: counted alone.
+
+    fresh: cases drawn anew for each set by one suite. private: one private file, the same for every set.
+    """
+
+    fresh: Annotated[int, Field(ge=1)] | None
+    private: Annotated[int, Field(ge=1)] | None
+
+
 class Signers(Section):
     """Whose signatures count. trusted: name → base64 of the public key: the text of its PEM on one line."""
 
@@ -169,4 +180,5 @@ class Policy(Section):
     front: FrontPolicy
     constraints: Constraints
     ensemble: EnsemblePolicy
+    looks: LooksPolicy
     signatures: SignaturePolicy

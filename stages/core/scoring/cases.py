@@ -44,18 +44,26 @@ def write_cases(directory: Path, cases: Mapping[str, Sequence[Item]]) -> None:
 
 def read_cases(path: Path) -> list[Item]:
     """The items of one case file, in order. Raises LabError naming the file and line that is none."""
+    return parse_cases(path.read_bytes(), str(path))
+
+
+def parse_cases(text: bytes, where: str, **usual: Json) -> list[Item]:
+    """The items of JSONL `text`, in order. usual: what a line need not say.
+
+    Raises LabError naming `where` and the line that is none.
+    """
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            tree = json.loads(line)
+            tree = usual | json.loads(line.decode("utf-8"))
             item = Item(**tree | {name: tuple(tree.get(name, ())) for name in ("choices", "strata")})
             if not item.prompt.strip() or not item.answer:
                 raise ValueError("prompt and answer must hold text")
             if item.choices and item.answer not in item.choices:
                 raise ValueError(f"the answer {item.answer!r} is not among the choices {list(item.choices)}")
             items.append(item)
-        except (ValueError, TypeError) as problem:
-            raise LabError(f"{path}:{number} is no case: {problem}. Run `dvc repro eval`.") from problem
+        except (ValueError, TypeError, AttributeError) as problem:
+            raise LabError(f"{where}:{number} is no case: {problem}. Run `dvc repro eval`.") from problem
     return items
 
 

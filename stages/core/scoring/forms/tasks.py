@@ -25,6 +25,7 @@ COLUMNS: Final = datasets.Features(
         "pair": datasets.Value("string"),
         "choices": datasets.Sequence(datasets.Value("string")),
         "strata": datasets.Sequence(datasets.Value("string")),
+        "seal": datasets.Value("string"),
     }
 )
 

@@ -41,6 +41,7 @@ class Item:
     the split; it is 0..19 for a skill's item, and the hash of a template for one of a user's file.
     `choices`: what a choice is made from, `answer` among them; empty where the answer is free. `strata`:
     parts of the task that the item belongs to, each "name=value" (length=64), for tables and bounds by part.
+    `seal`: in hidden cases, a string that stands nowhere else, to know a copy of them by.
     """
 
     skill: str
@@ -50,6 +51,7 @@ class Item:
     pair: str | None
     choices: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
+    seal: str = ""
 
 
 @dataclass(frozen=True)
