@@ -22,14 +22,16 @@ FINITE: Final = "finite"
 
 Ask: TypeAlias = Callable[[Json], tuple[Json, Json]]
 """A job to its result and the proof of the isolation it was done in. Raises LabError as workers do."""
+Cases: TypeAlias = Mapping[str, Sequence[tuple[str, str]]]
+"""Skill → (prompt, answer) of each item."""
 
 
 def measure(
-    policy: EligibilityPolicy, skills: Sequence[str], folder: Path, family: Sequence[Parent], ask: Ask
+    policy: EligibilityPolicy, cases: Cases, folder: Path, family: Sequence[Parent], ask: Ask
 ) -> Measured:
     """Survey the weights of `family`, the reference first, found under `folder`; run what lies between them.
 
-    skills: of which the loss is taken. Raises NotIsolated where no worker can be locked in as wanted.
+    cases: of which the loss is taken. Raises NotIsolated where no worker can be locked in as wanted.
     """
     if any(parent.altered for parent in family):
         return Measured(left_to=DIGESTS)
@@ -55,7 +57,7 @@ def measure(
         return replace(found, left_to=FINITE)
     if policy.barrier_nats is None:
         return found
-    probe = {"kind": "interpolate", "sides": job["sides"], "skills": [*skills], "items": policy.probe_items}
+    probe = {"kind": "interpolate", "sides": job["sides"], "cases": cases}
     return _probed(found, probe, folder, ask)
 
 
