@@ -152,7 +152,7 @@ def test_what_a_kind_is_measured_by_must_be_there(tmp_path: Path, kind: str, why
 def test_a_missing_an_empty_and_a_binary_file_are_told_as_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="No such file"):
         read(tmp_path / "none.jsonl", "own")
-    with pytest.raises(BadRequest, match="no line. Write one JSON object a line"):
+    with pytest.raises(BadRequest, match=r"no line\. Write one JSON object a line"):
         read(written(tmp_path), "own")
     (tmp_path / "binary.jsonl").write_bytes(b"ab\xff")
     with pytest.raises(BadRequest, match="no UTF-8 text: byte 2 is 0xff"):

@@ -1,8 +1,8 @@
 """Skills: pure functions of seeded draws, one a file, and the items that test them.
 
-TAUGHT are those that the shipped parents were trained on; the rest of the matrix asks about the same content
-in other ways. GENERIC skills are ordinary English, for any checkpoint. To add a skill, add its file and one
-line to a list. Everything here is plain Python: no model, no file, no global generator.
+TAUGHT are those that the shipped parents were trained on; the rest of PICO, their matrix, asks about the same
+content in other ways. GENERIC skills are ordinary English, for any checkpoint. To add a skill, add its file
+and one line to a list. Everything here is plain Python: no model, no file, no global generator.
 """
 
 from typing import Final
@@ -31,9 +31,10 @@ from stages.core.scoring.skills import (
     upper,
     upper_mixed,
 )
+from stages.core.scoring.skills.generic import GENERIC
 from stages.core.scoring.skills.items import KINDS, SPLITS, Item, Skill, draw_items
 
-__all__ = ["KINDS", "SKILLS", "SPLITS", "TAUGHT", "Item", "Skill", "draw", "skill_named"]
+__all__ = ["GENERIC", "KINDS", "PICO", "SKILLS", "SPLITS", "TAUGHT", "Item", "Skill", "draw", "skill_named"]
 
 # What stages/parents/train knows: the cards of the shipped parents hold a score for each, in this order.
 TAUGHT: Final[tuple[Skill, ...]] = (
@@ -51,7 +52,7 @@ TAUGHT: Final[tuple[Skill, ...]] = (
     sort_longer.SKILL,
     lend.SKILL,
 )
-SKILLS: Final[tuple[Skill, ...]] = (
+PICO: Final[tuple[Skill, ...]] = (
     *TAUGHT,
     choose.SHIFT,
     choose.SORT,
@@ -63,6 +64,7 @@ SKILLS: Final[tuple[Skill, ...]] = (
     successor_written.SKILL,
     recital.SKILL,
 )
+SKILLS: Final[tuple[Skill, ...]] = (*PICO, *GENERIC)
 
 
 def skill_named(name: str) -> Skill:
