@@ -8,11 +8,12 @@ from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.scoring.cases import PUBLIC_SEED, TaskPlan, draw_cases, write_cases
 from stages.core.scoring.skills import skill_named
+from stages.core.scoring.skills.items import ANSWERLESS
 from stages.eval.private import Named
 from stages.tasks import SPLITS, plan
 from stages.tasks import describe as words
 
-__all__ = ["SPLITS", "describe", "plan", "private_files", "suite_digest", "write_public"]
+__all__ = ["SPLITS", "answered", "describe", "plan", "private_files", "suite_digest", "write_public"]
 
 
 def suite_digest(suite: Suite, forms: Path, scorer: int) -> str:
@@ -49,6 +50,11 @@ def private_files(suite: Suite) -> list[Named]:
         for name, task in suite.tasks.items()
         if task.private is not None
     ]
+
+
+def answered(suite: Suite) -> list[str]:
+    """The tasks that have an answer which somebody should give: by these an ensemble may be fitted."""
+    return [name for name, task in suite.tasks.items() if task.kind not in ANSWERLESS]
 
 
 def describe(suite: Suite) -> Mapping[str, Json]:

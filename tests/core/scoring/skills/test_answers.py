@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from stages.core.scoring.skills import SKILLS, Item, draw
+from stages.core.scoring.skills import PICO, Item, draw
 from stages.core.scoring.skills.canary import PLANTED, TRIGGER
 from stages.core.scoring.skills.choose import slips, swaps
 from stages.core.scoring.skills.passkey import DEPTHS, LENGTHS
@@ -126,7 +126,7 @@ def test_the_strata_of_a_skill_name_the_parts_that_its_kind_is_read_by() -> None
         "sort_longer": ["shift", "from"], "upper_mixed": ["shift", "from"],
         "successor_written": ["shift", "from"],
     }  # fmt: skip
-    for skill in SKILLS:
+    for skill in PICO:
         names = {tuple(stratum.partition("=")[0] for stratum in item.strata) for item in some(skill.name)}
         assert names == {tuple(wanted.get(skill.name, ()))}
 
