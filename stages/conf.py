@@ -8,10 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from stages.core.errors import BadRequest
+from stages.core.records import document
 from stages.core.records.canonical import Json
 from stages.core.records.policy import Policy
 from stages.core.records.schema import Section, explain, nearest
@@ -19,6 +19,7 @@ from stages.core.records.source import Source, unpinned
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a task and of a form: both are names of files
+TaskName = Annotated[str, Field(pattern=NAME)]
 DATA_FILE = r"^conf/suite/data(/[A-Za-z0-9][A-Za-z0-9._-]*)+\.(jsonl|txt)$"
 LINES = "lines"  # registry.LINES, named again: this module starts without the methods
 READ_BYTES = "read_bytes"  # registry.READ_BYTES
@@ -233,7 +234,7 @@ class Suite(Section):
     name: Identifier
     version: int = Field(ge=1)
     items: Items
-    tasks: dict[Annotated[str, Field(pattern=NAME)], Task] = Field(min_length=1)
+    tasks: dict[TaskName, Task] = Field(min_length=1)
 
     @property
     def measures(self) -> dict[str, str]:
@@ -268,13 +269,9 @@ class Request(Section):
 
 def load_request(path: Path) -> Request:
     """Read and check `path` (params.yaml). Raises BadRequest with every problem, each with file and key."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise BadRequest([f"{path}: {problem.strerror}. Run `mergelab compose`."]) from problem
-    except yaml.YAMLError as problem:
-        raise BadRequest([f"{path} is not YAML: {problem}"]) from problem
-    return parse(tree, str(path))
+    if not path.is_file():
+        raise BadRequest([f"{path}: there is no such file. Run `mergelab compose`."])
+    return parse(document.read(path), str(path))
 
 
 def parse(tree: Any, where: str) -> Request:

@@ -7,6 +7,7 @@ data/eligibility.json.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stages.conf import Request, Suite, load_request
@@ -22,6 +23,7 @@ from stages.eligibility.measured import measure, worker
 from stages.eligibility.permission import terms
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
+from stages.eligibility.templates import LIMITS, rendered
 from stages.eligibility.waivers import Waiver
 from stages.tasks import smoke
 
@@ -62,6 +64,8 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
     base, *merged = (read(folder) for folder in folders)
     policy = request.policy.eligibility
     cases = smoke(request.suite, policy.probe_items)
+    texts, proof = rendered([base, *merged], worker(request.isolation, [], LIMITS))
+    found = measure(policy, cases, parents, [base, *merged], worker(request.isolation, folders))
     return Facts(
         base=base,
         parents=tuple(merged),
@@ -73,7 +77,8 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
         licences=tables.table(rows),
         policy=policy,
         confidence=request.policy.confidence,
-        measured=measure(policy, cases, parents, [base, *merged], worker(request.isolation, folders)),
+        measured=replace(found, isolation={**found.isolation, "render": proof}) if proof else found,
+        rendered=texts,
         advisories=load(advisories) if advisories else (),
         adapters=tuple(name for name in family.merge if family.members[name].adapter_on),
         as_of=family.as_of,

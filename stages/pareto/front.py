@@ -1,7 +1,8 @@
 """Who is on the front, and how surely: dominance over the resamples of one shared bootstrap.
 
-Subject i is dominated by j if j is at least as accurate on every niche, costs no more passes, and is better
-in one of these. So a merge is never dominated by an ensemble that costs more, and both can be on the front.
+Subject i is dominated by j if j is at least as accurate on every niche, costs no more passes, keeps no more
+models in memory, and is better in one of these. So a merge is never dominated by an ensemble or router that
+costs more, and both can be on the front.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,23 +15,33 @@ from stages.core.scoring.intervals import Floats
 Bools = NDArray[np.bool_]
 
 
-def dominates(one: Floats, other: Floats, passes: tuple[int, int]) -> Bools:
-    """Per resample, whether `one` dominates `other`. one, other: [draws, niches]; passes: of each."""
-    mine, theirs = passes
-    if mine > theirs:
+def dominates(
+    one: Floats, other: Floats, passes: tuple[float, float], models: tuple[int, int] = (1, 1)
+) -> Bools:
+    """Per resample, whether `one` dominates `other`. one, other: [draws, niches]; passes, models: of each."""
+    costs = (passes, models)
+    if any(mine > theirs for mine, theirs in costs):
         return np.zeros(one.shape[0], dtype=np.bool_)
+    cheaper = any(mine < theirs for mine, theirs in costs)
     better = (one > other).any(axis=1)
-    return np.asarray((one >= other).all(axis=1) & (better | (mine < theirs)), dtype=np.bool_)
+    return np.asarray((one >= other).all(axis=1) & (better | cheaper), dtype=np.bool_)
 
 
-def non_dominated_share(samples: Sequence[Floats], passes: Sequence[int]) -> list[float]:
-    """Per subject, the share of resamples in which none of the others dominates it; in the order given."""
+def non_dominated_share(
+    samples: Sequence[Floats], passes: Sequence[float], models: Sequence[int] | None = None
+) -> list[float]:
+    """Per subject, the share of resamples in which none of the others dominates it; in the order given.
+
+    models: in memory, of each; one where it is not said.
+    """
+    models = models or [1] * len(samples)
     shares = []
     for place, mine in enumerate(samples):
         dominated = np.zeros(mine.shape[0], dtype=np.bool_)
         for other, theirs in enumerate(samples):
             if other != place:
-                dominated |= dominates(theirs, mine, (passes[other], passes[place]))
+                costs = (passes[other], passes[place]), (models[other], models[place])
+                dominated |= dominates(theirs, mine, *costs)
         shares.append(float(1 - dominated.mean()))
     return shares
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from stages.core.records.canonical import Json
 from stages.pareto.answer import Answer, answer
+from stages.pareto.claims import Claim
 from stages.pareto.constraints import Check
 from stages.pareto.front import staircase
 from stages.pareto.measure import Niche, NicheScore, Number
-from stages.pareto.outcomes import NAMES, Outcome, Trial, against_ensemble, decide
+from stages.pareto.outcomes import NAMES, Outcome, decide
 from stages.pareto.study import Candidate
+from stages.pareto.trial import Proof, Trial, against_ensemble
 
 DIGITS = 4  # of numbers in metrics.json and front.json: finer than any interval, coarser than float noise
 
@@ -18,8 +20,9 @@ DIGITS = 4  # of numbers in metrics.json and front.json: finer than any interval
 class Row:
     """One subject, or a merge that was never evaluated because its gate refused it.
 
-    kind: base, parent, ensemble or candidate. outcome: None for a baseline. on_front: drawn on the line
-    (non-dominated in the estimates among admitted subjects of one pass). x, y: where it is drawn.
+    kind: of records/evidence.py, KINDS. outcome: None for a baseline. on_front: drawn on the line
+    (non-dominated in the estimates among admitted subjects of one pass). x, y: where it is drawn. claims,
+    proof: of a candidate: what it may be better than, and whether it kept everything (module `trial`).
     """
 
     id: str
@@ -27,12 +30,14 @@ class Row:
     kind: str
     outcome: Outcome | None
     candidate: Candidate | None
-    passes: int | None
+    passes: float | None
     niches: tuple[NicheScore, ...]
     headline: Number | None
     mean: float | None
     tasks: Mapping[str, Number]
     checks: Sequence[Check]
+    claims: Sequence[Claim]
+    proof: Proof | None
     non_dominated: float | None
     beats_parents: float | None
     rank: int | None
@@ -96,7 +101,8 @@ def results(found: Trial) -> Results:
     single = {
         name: (x.value, y.value)
         for name, (x, y) in places.items()
-        if name in found.non_dominated and found.standing(name).subject.passes == 1
+        if name in found.non_dominated
+        and (found.standing(name).subject.passes, found.standing(name).subject.models) == (1, 1)
     }
     line = staircase(single)
     rows = [_row(found, name, outcomes, places[name], name in line) for name in places]
@@ -106,7 +112,9 @@ def results(found: Trial) -> Results:
 
 
 def _order(row: Row, parents: Sequence[str]) -> tuple[int, float, str]:
-    """The base, the parents as requested, ensembles by id, candidates by headline; the unseen last."""
+    """The base, the parents as requested, ensembles and routers by id, candidates by headline; the unseen
+    last.
+    """
     if row.kind == "candidate":
         return (4, 0.0, row.id) if row.headline is None else (3, -row.headline.value, row.id)
     if row.kind == "parent":
@@ -148,6 +156,8 @@ def _row(
         mean=standing.mean,
         tasks=standing.tasks,
         checks=found.checks.get(name, ()),
+        claims=found.claims.get(name, ()),
+        proof=found.proofs.get(name),
         non_dominated=found.non_dominated.get(name),
         beats_parents=found.beats_parents.get(name),
         rank=found.rank.get(name),
@@ -170,6 +180,8 @@ def _unseen(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Row:
         mean=None,
         tasks={},
         checks=(),
+        claims=(),
+        proof=None,
         non_dominated=None,
         beats_parents=None,
         rank=None,

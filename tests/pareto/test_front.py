@@ -67,3 +67,11 @@ def test_dominating_both_parents_counts_resamples_that_beat_all_of_them() -> Non
 def test_three_niches_are_compared_on_all_three() -> None:
     shares = non_dominated_share([one(0.5, 0.5, 0.9), one(0.6, 0.6, 0.8), one(0.5, 0.5, 0.8)], [1, 1, 1])
     assert shares == [1.0, 1.0, 0.0]
+
+
+def test_a_router_in_one_pass_dominates_no_merge_because_it_keeps_two_models_in_memory() -> None:
+    assert non_dominated_share([one(0.9, 0.9), one(0.1, 0.1)], [1, 1], [2, 1]) == [1.0, 1.0]
+
+
+def test_a_merge_as_good_as_a_router_dominates_it_for_fewer_models() -> None:
+    assert non_dominated_share([one(0.5, 0.5), one(0.5, 0.5)], [1, 1], [2, 1]) == [0.0, 1.0]

@@ -1,6 +1,7 @@
 """What a subject answered, item by item: the only thing that metrics, intervals and fronts are made from.
 
-A subject is anything that answered the same items: a candidate, a parent, the base, an output ensemble.
+A subject is anything that answered the same items: a candidate, a parent, the base, an output ensemble, a
+router or cascade of the parents.
 One file per subject, `data/evidence/<subject id>.json`; the cases themselves lie in the same order in
 `data/cases/<split>/<task>.jsonl`.
 """
@@ -13,7 +14,7 @@ from stages.core.errors import LabError
 from stages.core.records.canonical import Json, read_json
 
 SCHEMA = "mergelab/evidence/2"
-KINDS = ("candidate", "parent", "base", "ensemble")
+KINDS = ("candidate", "parent", "base", "ensemble", "router", "cascade", "bound")
 DIGITS = 4  # of nats and measures: the last digits depend on the CPU's kernels (DESIGN, the way of a request)
 
 
@@ -42,16 +43,19 @@ class TaskEvidence:
 
 @dataclass(frozen=True)
 class Subject:
-    """Who answered. `passes`: forward passes per token; an ensemble of two parents takes 2.
+    """Who answered. kind: of KINDS; a `bound` could not be served, and is on no front.
 
-    artifact: sha256; the artifact's manifest digest, or the digest of an ensemble's members and weights.
+    artifact: sha256; the artifact's manifest digest, or the digest of what an ensemble, router or cascade is
+    made from. passes: forward passes per token; an ensemble of two parents takes 2, a cascade a mean.
+    models: how many must be in memory; a router asks one parent a token, and keeps all of them at hand.
     """
 
     id: str
     kind: str
     label: str
     artifact: str
-    passes: int
+    passes: float
+    models: int = 1
 
 
 @dataclass(frozen=True)

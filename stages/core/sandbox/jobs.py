@@ -114,6 +114,7 @@ ELSEWHERE: Mapping[str, str] = {  # kind → module
     "judge": "stages.core.scoring.work.judge",
     "fit": "stages.core.scoring.work.fit",
     "evaluate": "stages.core.scoring.work.evaluate",
+    "render": "stages.core.scoring.work.render",
     "survey": "stages.core.weights.basin",
     "interpolate": "stages.core.scoring.interpolation",
 }
