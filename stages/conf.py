@@ -18,7 +18,9 @@ from stages.core.records.schema import Section, explain, nearest
 from stages.core.records.source import Source, unpinned
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]  # the name of its file of cases
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a task and of a form: both are names of files
+TaskName = Annotated[str, Field(pattern=NAME)]
+DATA_FILE = r"^conf/suite/data(/[A-Za-z0-9][A-Za-z0-9._-]*)+\.(jsonl|txt)$"
 LINES = "lines"  # registry.LINES, named again: this module starts without the methods
 READ_BYTES = "read_bytes"  # registry.READ_BYTES
 
@@ -198,16 +200,32 @@ class Private(Section):
 
 
 class Task(Section):
-    """One entry of the test matrix. parent: the id of the parent whose niche it is.
+    """One entry of the test matrix: a skill of the lab, or a file of one's own (exactly one of the two).
 
-    private: where its hidden cases come from, if they are not drawn.
+    data: JSONL, or for perplexity a text, under conf/suite/data (core/scoring/datafile.py says what a line
+    holds); it lies there because the stages depend on that folder. form: conf/suite/lm_eval/<form>.yaml;
+    else the skill's. description: of a file. parent: the id of the parent whose niche it is. private: where
+    its hidden cases come from, if they are not drawn.
     """
 
-    skill: str
+    skill: str | None = None
+    data: Annotated[str, Field(pattern=DATA_FILE)] | None = None
+    form: Annotated[str, Field(pattern=NAME)] | None = None
     kind: str
+    description: str | None = Field(None, max_length=200)
     parent: Identifier | None = None
     items: Items | None = None
     private: Private | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Task":
+        if (self.skill is None) is (self.data is None):
+            raise ValueError("expected exactly one of skill and data")
+        if self.data is not None and self.form is None:
+            raise ValueError("data needs a form: a file of conf/suite/lm_eval, such as exact_answer")
+        if self.data is None and self.description is not None:
+            raise ValueError("description: a skill brings its own; it is for data")
+        return self
 
 
 class Baselines(Section):
@@ -229,6 +247,11 @@ class Suite(Section):
     items: Items
     tasks: dict[TaskName, Task] = Field(min_length=1)
     baselines: Baselines = Baselines()
+
+    @property
+    def measures(self) -> dict[str, str]:
+        """Task → the skill that it measures, by which cards and advisories know it; else its own name."""
+        return {name: task.skill or name for name, task in self.tasks.items()}
 
 
 class Request(Section):

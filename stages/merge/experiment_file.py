@@ -190,7 +190,7 @@ def _tasks(root: Path, niches: Mapping[str, str]) -> dict[str, dict[str, str | N
     """Tasks of the default suite whose niche belongs to another parent here, or to none."""
     suite = yaml.safe_load((root / SUITE).read_text(encoding="utf-8"))
     return {
-        name: {"parent": niches.get(task["skill"])}
+        name: {"parent": niches.get(task.get("skill", name))}
         for name, task in suite["tasks"].items()
-        if task.get("parent") and task["parent"] != niches.get(task["skill"])
+        if task.get("parent") and task["parent"] != niches.get(task.get("skill", name))
     }
