@@ -202,10 +202,6 @@ def test_a_missing_task_file_is_named_with_those_there_are(tmp_path: Path) -> No
         ("class: somewhere.Task\n", "class: not taken here"),
         ("include: other.yaml\n", "include: not taken here"),
         ("dataset_path: somebody/data\n", "dataset_path: expected 'json'"),
-        (
-            "metric_list: [{metric: bleu, hf_evaluate: true}]\n",
-            r"metric_list\.0\.hf_evaluate: not taken here",
-        ),
         ("generation_kwargs: {do_sample: true}\n", "decoding is greedy"),
         ("generation_kwargs: {num_beams: 4}\n", r"generation_kwargs\.num_beams: not taken here"),
         ("num_fewshot: 3\n", "examples are missing"),
