@@ -13,13 +13,13 @@ def test_the_table_divides_the_peers_median_by_ours_with_and_without_our_start()
     lines = evaluator.section("toy", Found(world, ours, (20.0, 20.0), peer)).splitlines()
     assert "## toy: 40 items in 1 tasks; 2 candidates of ours, 1 of the peer" in lines
     assert (
-        "| ours: merge into the resident model, answer | 3.00 (2.00–3.00) | 1.00 (1.00–1.00) "
-        "| 20.0 × | 40.0 × |" in lines
+        "| ours: merge into the resident model, answer | 2.50 (2.00–3.00) | 1.00 (1.00–1.00) "
+        "| 24.0 × | 40.0 × |" in lines
     )
     # a start of 20 s shared by 20 candidates adds 1 s to each
-    assert "| ours with its start, shared by 20 candidates | 4.00 | 2.00 | 15.0 × | 20.0 × |" in lines
+    assert "| ours with its start, shared by 20 candidates | 3.50 | 2.00 | 17.1 × | 20.0 × |" in lines
 
 
 def test_accuracies_are_compared_where_lm_eval_judges_as_we_do() -> None:
-    alike = [form for form in ("exact_answer", "choice", "generate", "canary", "tool_call")]
+    alike = ("exact_answer", "choice", "generate", "canary", "tool_call")
     assert [evaluator.judged_alike(form) for form in alike] == [True, True, True, False, False]
