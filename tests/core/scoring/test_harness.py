@@ -11,6 +11,8 @@ from lm_eval.tasks import TaskManager
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.ensemble import Mixture
+from stages.core.scoring.forms import FORMS as OUTPUT_TYPES
+from stages.core.scoring.forms.files import read
 from stages.core.scoring.harness import Harness, Scorer
 from stages.core.scoring.model import ResidentModel, encode_pair
 from stages.core.scoring.skills.items import Item
@@ -162,6 +164,11 @@ def test_a_text_that_lm_eval_would_change_is_refused(tmp_path: Path) -> None:
     (tmp_path / "form.yaml").write_text(FORM + 'doc_to_target: "{{answer}}"\n')
     with pytest.raises(LabError, match=r"task\.jsonl:1 reached lm-eval as \[1, 2\], expected a text"):
         Harness(cases, tmp_path, {"task": "form"})
+
+
+@pytest.mark.parametrize("path", sorted(FORMS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_form_is_taken(path: Path) -> None:
+    assert read(FORMS, path.stem, OUTPUT_TYPES)["output_type"] in OUTPUT_TYPES
 
 
 def test_a_template_reaches_no_attribute_of_python(tmp_path: Path) -> None:
