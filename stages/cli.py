@@ -17,6 +17,7 @@ import typer
 from stages import running
 from stages.console import err, out, print_json, repository, requested, told
 from stages.core.errors import BadRequest, LabError
+from stages.suite_command import suite
 
 MISMATCH = 3
 GARBAGE = 100_000  # objects made before cycles are looked for: imports make as many, which all stay
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 parents = typer.Typer(help="Parents that lie elsewhere.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(parents, name="parents")
+app.add_typer(suite, name="suite")
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, e.g. method=ties budget=smoke")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

@@ -25,6 +25,7 @@ from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
 from stages.eligibility.templates import LIMITS, rendered
 from stages.eligibility.waivers import Waiver
+from stages.tasks import smoke
 
 SCHEMA = "mergelab/eligibility/1"
 
@@ -61,9 +62,10 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
     rows = tables.load_rows(licences)
     folders = [parents / name for name in (family.base, *family.merge)]
     base, *merged = (read(folder) for folder in folders)
-    policy, skills = request.policy.eligibility, [task.skill for task in request.suite.tasks.values()]
+    policy = request.policy.eligibility
+    cases = smoke(request.suite, policy.probe_items)
     texts, proof = rendered([base, *merged], worker(request.isolation, [], LIMITS))
-    found = measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders))
+    found = measure(policy, cases, parents, [base, *merged], worker(request.isolation, folders))
     return Facts(
         base=base,
         parents=tuple(merged),
@@ -80,7 +82,7 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
         advisories=load(advisories) if advisories else (),
         adapters=tuple(name for name in family.merge if family.members[name].adapter_on),
         as_of=family.as_of,
-        tasks={name: task.skill for name, task in request.suite.tasks.items()},
+        tasks=request.suite.measures,
         regions=None if family.regions is None else frozenset(family.regions),
         monthly_users=family.monthly_users,
         release_name=family.release_name,
@@ -110,9 +112,9 @@ def _named(parent: Parent) -> Mapping[str, Json]:
 def _niches(suite: Suite) -> dict[str, list[str]]:
     """Parent → the skills of the tasks that measure its niche."""
     found: dict[str, list[str]] = {}
-    for task in suite.tasks.values():
+    for name, task in suite.tasks.items():
         if task.parent is not None:
-            found.setdefault(task.parent, []).append(task.skill)
+            found.setdefault(task.parent, []).append(suite.measures[name])
     return found
 
 

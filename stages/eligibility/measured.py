@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from stages.conf import IsolationSection
 from stages.core.errors import BadCheckpoint, LabError, NotIsolated
@@ -20,12 +20,16 @@ TENSORS: Final = "tensors"
 FINITE: Final = "finite"
 
 
+Cases: TypeAlias = Mapping[str, Sequence[tuple[str, str]]]
+"""Skill → (prompt, answer) of each item."""
+
+
 def measure(
-    policy: EligibilityPolicy, skills: Sequence[str], folder: Path, family: Sequence[Parent], ask: Ask
+    policy: EligibilityPolicy, cases: Cases, folder: Path, family: Sequence[Parent], ask: Ask
 ) -> Measured:
     """Survey the weights of `family`, the reference first, found under `folder`; run what lies between them.
 
-    skills: of which the loss is taken. Raises NotIsolated where no worker can be locked in as wanted.
+    cases: of which the loss is taken. Raises NotIsolated where no worker can be locked in as wanted.
     """
     if any(parent.altered for parent in family):
         return Measured(left_to=DIGESTS)
@@ -51,7 +55,7 @@ def measure(
         return replace(found, left_to=FINITE)
     if policy.barrier_nats is None:
         return found
-    probe = {"kind": "interpolate", "sides": job["sides"], "skills": [*skills], "items": policy.probe_items}
+    probe = {"kind": "interpolate", "sides": job["sides"], "cases": cases}
     return _probed(found, probe, folder, ask)
 
 

@@ -8,6 +8,7 @@ by itself. That its weights follow from the two is acquisition's word, which `dv
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from stages.core.errors import BadSignature
 from stages.core.records import bundle
@@ -28,7 +29,7 @@ def signatures(facts: Facts) -> Finding:
         evidence = {parent.id: _unchecked(parent) for parent in facts.family}
         return Finding("signatures", True, "the policy looks for no signatures of parents", evidence)
     keys = policy.keys()
-    evidence = {parent.id: _judged(parent, keys) for parent in facts.family}
+    evidence = {parent.id: _judged(_as_asked(parent, facts), keys) for parent in facts.family}
     problems = [f"{name}: {found['problem']}" for name, found in evidence.items() if "problem" in found]
     if policy.check == "required":
         problems += [
@@ -58,6 +59,16 @@ def _other_bases(facts: Facts, evidence: Mapping[str, Json]) -> Iterator[str]:
                 f"{parent.id}: its adapter is signed, and merged into {origin.base[:12]}, which is not the "
                 "base here: nothing says who made that"
             )
+
+
+def _as_asked(parent: Parent, facts: Facts) -> Parent:
+    """The parent, whose manifest may call it made of an adapter only if the request does too.
+
+    Else anybody's weights would pass with anybody's signed adapter, by one more field in a manifest.
+    """
+    if parent.id in facts.adapters:
+        return parent
+    return replace(parent, manifest=replace(parent.manifest, adapter=None))
 
 
 def _judged(parent: Parent, keys: list[PublicKey]) -> Json:

@@ -80,7 +80,7 @@ def run(
         if refused is None:
             store = EvidenceStore(places.store)
             search = next(split for split in cases.splits if split.name == "search")
-            clean = [task for task in search.sizes if task not in contaminated]
+            clean = [task for task in suites.answered(suite) if task not in contaminated]
             weights = fitted_weights(family[1:], search, clean, store, workers)
             entrants = _entrants(family, weights, places, found)
             done = answer(suite, entrants, cases.splits, clean, store=store, workers=workers, report=report)

@@ -71,9 +71,6 @@ def write(read: RecipeFile, root: Path, identifier: str, recipe: Path, check: Ch
         raise BadRequest([f"--id {identifier!r}: expected lower-case letters, digits, hyphens, at most 63"])
     paths = [root / "conf" / group / f"{identifier}.yaml" for group in ("parents", "experiment")]
     taken = [f"{path} exists: nothing is overwritten. Choose another --id" for path in paths if path.exists()]
-    for one in (read.base, *read.parents):
-        if one:
-            scan.refuse(scan.look(one.folder, BY_HAND).problems, f"{one.folder}/")
     base, parents, problems = _family(read)
     problems += taken
     if base and read.output_dtype not in (None, dtype_of(base.folder)):
@@ -121,6 +118,8 @@ def _twice(names: Sequence[str]) -> list[str]:
 
 
 def _member(folder: Path, problems: list[str]) -> _Member | None:
+    """Raises BadCheckpoint for a folder that nothing may read."""
+    scan.refuse(scan.outside(folder, BY_HAND) or scan.look(folder, BY_HAND).problems, f"{folder}/")
     if not (folder / cards.NAME).is_file():
         problems.append(f"{folder}: no {cards.NAME}. Write one: the pipeline merges no parent without it")
         return None
@@ -135,9 +134,11 @@ def _stated_base(parents: Sequence[_Member], problems: list[str]) -> _Member | N
     """The base that the first parent's card names, if it lies beside it or the parent is that base itself."""
     first = parents[0]
     name = first.card.base or first.card.id
-    for folder in (first.folder.parent / name, *(member.folder for member in parents)):
-        if (folder / cards.NAME).is_file() and cards.load(folder / cards.NAME).id == name:
-            return _member(folder, problems)
+    beside = first.folder.parent / name
+    if beside.is_dir() and (found := _member(beside, [])) and found.card.id == name:
+        return found
+    if same := next((member for member in parents if member.card.id == name), None):
+        return same
     problems.append(
         f"base: the pipeline compares with the base, and {name!r} is not beside {first.folder}. Write base "
         "(base_model in mergekit's YAML)"
@@ -189,7 +190,7 @@ def _tasks(root: Path, niches: Mapping[str, str]) -> dict[str, dict[str, str | N
     """Tasks of the default suite whose niche belongs to another parent here, or to none."""
     suite = yaml.safe_load((root / SUITE).read_text(encoding="utf-8"))
     return {
-        name: {"parent": niches.get(task["skill"])}
+        name: {"parent": niches.get(task.get("skill", name))}
         for name, task in suite["tasks"].items()
-        if task.get("parent") and task["parent"] != niches.get(task["skill"])
+        if task.get("parent") and task["parent"] != niches.get(task.get("skill", name))
     }

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from stages.core.errors import BadCheckpoint, BadRequest
 from stages.core.progress import transfer
+from stages.core.records import document
 from stages.core.records import manifest as manifests
 from stages.core.records.manifest import Manifest
 from stages.core.records.schema import Section, explain
@@ -75,9 +76,8 @@ class _Asked(Section):
 
 def _parse(text: str) -> Source:
     try:
-        return _Asked.model_validate({"source": yaml.safe_load(text)}).source
-    except yaml.YAMLError as problem:
-        raise BadRequest([f"the source is not YAML: {problem}"]) from problem
+        told = document.tree(text.encode("utf-8", "surrogateescape"), "the source: ")
+        return _Asked.model_validate({"source": told}).source
     except ValidationError as failure:
         raise BadRequest(list(explain(failure, _Asked, "source"))) from None
 

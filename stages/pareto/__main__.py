@@ -11,13 +11,13 @@ from stages.core.entry import enter
 from stages.core.records.canonical import write_json
 from stages.core.records.files import write_text
 from stages.core.records.policy import Policy
-from stages.pareto.outcomes import trial
 from stages.pareto.report.layout import layout
 from stages.pareto.report.markdown import markdown
 from stages.pareto.report.page import page
 from stages.pareto.report.picture import picture
 from stages.pareto.results import Results, metrics, plot_records, results
 from stages.pareto.study import Experiment, load
+from stages.pareto.trial import trial
 
 
 def run(experiment: Experiment, policy: Policy, data: Path, reports: Path) -> Results:

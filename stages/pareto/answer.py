@@ -10,13 +10,15 @@
 | keep the parents | nothing keeps enough of both | router |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.core.scoring.intervals import clusters_to_show
-from stages.pareto.outcomes import NOTHING, Comparison, Outcome, Trial, against_ensemble, leader
-from stages.pareto.wording import passes, percent, percent_range, points, with_interval
+from stages.core.scoring.paired import clusters_to_show
+from stages.pareto.claims import HEADLINE, Claim, Comparison
+from stages.pareto.outcomes import Outcome, leader
+from stages.pareto.trial import NOTHING, Trial, against_ensemble
+from stages.pareto.wording import p_value, passes, percent, percent_range, points, with_interval
 
 Name = Literal[
     "merge", "the ensemble wins", "distil instead", "keep the parents", "not measurable", "refused"
@@ -57,7 +59,8 @@ def _keep(found: Trial, outcomes: Mapping[str, Outcome]) -> Answer:
     move = "Route each request to the parent whose niche it is, or widen conf/budget and conf/method."
     if "unproven" in rules:
         margins = [one.margin for checks in found.checks.values() for one in checks if one.margin]
-        fewest = clusters_to_show(min(margins), found.policy.confidence)
+        among = max(1, len(found.proofs))  # the strictest level of Holm's among the candidates
+        fewest = clusters_to_show(min(margins), 1 - 2 * found.policy.level / among)
         sentence = "Keep the parents: no merge and no ensemble was shown to keep enough."
         move = (
             f"Draw more hidden items in conf/suite: a margin of {min(margins):g} takes at least {fewest} "
@@ -75,6 +78,7 @@ def _merge(found: Trial, best: str, count: int) -> Answer:
         f"{percent(found.policy.confidence)} confidence, not corrected for having picked the best of "
         f"{len(found.rank)}.",
         _compared(found, against_ensemble(found, best)),
+        _claimed(found.claims.get(best, ())),
         "It is the only candidate." if count == 1 else f"It is the best of {count} candidates.",
     )
     return Answer(
@@ -95,8 +99,22 @@ def _compared(found: Trial, compared: Comparison | None) -> str:
     theirs = percent(found.headline(compared.ensemble).value)
     return (
         f"The best ensemble ({compared.ensemble}) recovers {theirs} in {passes(compared.passes)}; "
-        f"the difference is {points(compared.difference)} points ({low} to {high})."
+        f"the difference is {points(compared.difference)} points ({low} to {high}); "
+        f"{points(compared.detectable)[1:]} are detectable."
     )
+
+
+def _claimed(made: Sequence[Claim]) -> str:
+    """What the merge was shown to be better than, each with its p among all such claims of the study."""
+    parts = []
+    for one in made:
+        whom = f"{one.against} ({'recovered' if one.on == HEADLINE else 'on its niche'})"
+        verb = "better than" if one.shown else "not shown to be better than"
+        parts.append(
+            f"{verb} {whom}: {points(one.difference)} points, p {p_value(one.adjusted_p)} adjusted "
+            f"({p_value(one.p)} by itself), {points(one.detectable)[1:]} are detectable"
+        )
+    return f"It is {'; '.join(parts)}." if parts else "There was nothing to be better than."
 
 
 def _ensemble(found: Trial, ensemble: str, outcomes: Mapping[str, Outcome]) -> Answer:

@@ -17,6 +17,7 @@ from stages.core.scoring.intervals import (
     percentile_interval,
     shared_resample,
 )
+from stages.core.scoring.paired import detectable_loss
 from stages.pareto.study import Study, Task
 
 
@@ -34,13 +35,15 @@ class Niche:
     """One objective: the mean accuracy over a parent's niche tasks.
 
     gain: accuracy of that parent minus the base's. A niche whose gain is not shown to be above zero cannot be
-    recovered by anything: `proven` is False, and no headline exists.
+    recovered by anything: `proven` is False, and no headline exists. detectable: smallest true gain that
+    would be shown four times in five.
     """
 
     parent: str
     tasks: tuple[str, ...]
     gain: Number
     proven: bool
+    detectable: float
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,9 @@ class _Bench:
         base = self.study.experiment.base
         gains = self.samples[parent][:, place] - self.samples[base][:, place]
         gain = self.number(self.mean(parent, tasks) - self.mean(base, tasks), gains)
-        return Niche(parent, tuple(tasks), gain, gain.low > 0)
+        number = sum(self.clusters[task].number for task in tasks)
+        reach = detectable_loss(float(np.std(gains)), number, self.confidence)
+        return Niche(parent, tuple(tasks), gain, gain.low > 0, reach)
 
     def standing(self, name: str, niches: Sequence[Niche]) -> Standing:
         """All results of one subject."""

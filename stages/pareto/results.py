@@ -1,15 +1,18 @@
 """The finished study as rows: what every view (page, Markdown, picture, terminal, plots) is drawn from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.core.records.canonical import Json
 from stages.pareto.answer import Answer, answer
+from stages.pareto.claims import Claim
 from stages.pareto.constraints import Check
 from stages.pareto.front import staircase
 from stages.pareto.measure import Niche, NicheScore, Number
-from stages.pareto.outcomes import NAMES, Outcome, Trial, against_ensemble, decide
+from stages.pareto.outcomes import NAMES, Outcome, decide
 from stages.pareto.study import Candidate
+from stages.pareto.trial import Proof, Trial, against_ensemble
 
 DIGITS = 4  # of numbers in metrics.json and front.json: finer than any interval, coarser than float noise
 
@@ -19,7 +22,8 @@ class Row:
     """One subject, or a merge that was never evaluated because its gate refused it.
 
     kind: of records/evidence.py, KINDS. outcome: None for a baseline. on_front: drawn on the line
-    (non-dominated in the estimates among admitted subjects of one pass). x, y: where it is drawn.
+    (non-dominated in the estimates among admitted subjects of one pass). x, y: where it is drawn. claims,
+    proof: of a candidate: what it may be better than, and whether it kept everything (module `trial`).
     """
 
     id: str
@@ -33,6 +37,8 @@ class Row:
     mean: float | None
     tasks: Mapping[str, Number]
     checks: Sequence[Check]
+    claims: Sequence[Claim]
+    proof: Proof | None
     non_dominated: float | None
     beats_parents: float | None
     rank: int | None
@@ -149,6 +155,8 @@ def _row(
         mean=standing.mean,
         tasks=standing.tasks,
         checks=found.checks.get(name, ()),
+        claims=found.claims.get(name, ()),
+        proof=found.proofs.get(name),
         non_dominated=found.non_dominated.get(name),
         beats_parents=found.beats_parents.get(name),
         rank=found.rank.get(name),
@@ -171,6 +179,8 @@ def _unseen(candidate: Candidate, outcomes: Mapping[str, Outcome]) -> Row:
         mean=None,
         tasks={},
         checks=(),
+        claims=(),
+        proof=None,
         non_dominated=None,
         beats_parents=None,
         rank=None,
@@ -233,6 +243,8 @@ def _record(found: Results, row: Row) -> Json:
         "passes": row.passes,
         "non_dominated": _short(row.non_dominated),
         "beats_parents": _short(row.beats_parents),
+        "place": _proposed(found, row),
+        "search": _short(public_score(found.trial, row.id, "search")) if row.x else None,
     }
     for name, number in (("x", row.x), ("y", row.y), ("headline", row.headline)):
         record[name] = _short(number.value if number else None)
@@ -243,6 +255,21 @@ def _record(found: Results, row: Row) -> Json:
         record[f"accuracy {niche.parent}"] = _short(score.accuracy.value if score else None)
         record[f"retention {niche.parent}"] = _short(score.retention if score else None)
     return record
+
+
+def _proposed(found: Results, row: Row) -> int | None:
+    """The place of a candidate in the order of proposal, from 1."""
+    ids = [one.id for one in found.trial.study.candidates]
+    return ids.index(row.id) + 1 if row.id in ids else None
+
+
+def public_score(found: Trial, name: str, split: str) -> float | None:
+    """Mean over the niches of the accuracy on a public split; None where it was not answered there."""
+    results, niches = found.study.evidence[name].results.get(split), found.measures.niches
+    if not results or not all(task in results for niche in niches for task in niche.tasks):
+        return None
+    parts = [math.fsum(results[task].accuracy for task in niche.tasks) / len(niche.tasks) for niche in niches]
+    return math.fsum(parts) / len(parts)
 
 
 def _short(value: float | None) -> float | None:

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.core.errors import LabError
 from stages.core.records import evidence as records
+from stages.core.records import quantised as rounded
 from stages.core.records.canonical import Json, read_json
+from stages.core.records.costs import Costs, of_json
 from stages.core.records.evidence import Evidence, TaskEvidence
+from stages.core.records.quantised import Quantised
 from stages.core.records.terms import contaminated
 
 SPLIT = "hidden"  # the only split that outcomes may rest on: no search could read it
@@ -22,6 +25,9 @@ KIND_NAMES = {
     "tool": "tool calls",
     "out_of_distribution": "out of distribution",
     "bias": "bias pairs",
+    "calibration": "calibration",
+    "canary": "canaries",
+    "perplexity": "running text",
 }
 
 
@@ -66,7 +72,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Study:
-    """One experiment's inputs. `evidence` is keyed by subject id, in the order of evidence/index.json."""
+    """One experiment's inputs. `evidence` is keyed by subject id, in the order of evidence/index.json.
+
+    costs, quantised: by subject id; empty where eval did not measure them.
+    """
 
     experiment: Experiment
     eligibility: Json
@@ -78,6 +87,8 @@ class Study:
     tasks: tuple[Task, ...]
     evidence: Mapping[str, Evidence]
     lineages: Mapping[str, Json]
+    costs: Mapping[str, Costs] = field(default_factory=dict)
+    quantised: Mapping[str, Quantised] = field(default_factory=dict)
 
     @property
     def contaminated(self) -> frozenset[str]:
@@ -144,6 +155,8 @@ def load(data: Path, experiment: Experiment) -> Study:
             for name in described["subjects"]
         },
         {one.id: _lineage(data / "candidates" / one.id / "lineage.json") for one in candidates},
+        _costs(data / "evidence" / "index.json", described),
+        rounded.load(path) if (path := data / "evidence" / rounded.NAME).exists() else {},
     )
     if study.evidence or candidates:
         _check(study, data)
@@ -175,6 +188,14 @@ def _candidate(entry: Json) -> Candidate:
 
 def _lineage(path: Path) -> Json:
     return read_json(path) if path.exists() else None
+
+
+def _costs(path: Path, described: Json) -> dict[str, Costs]:
+    """Raises LabError if an entry of `costs` lacks a number."""
+    try:
+        return {name: of_json(entry) for name, entry in described.get("costs", {}).items()}
+    except (KeyError, TypeError) as problem:
+        raise LabError(f"{path}: costs are malformed: {problem!r}. Run `dvc repro eval`.") from problem
 
 
 def _task(data: Path, name: str, entry: Json) -> Task:
@@ -212,7 +233,10 @@ def _evidence(path: Path, name: str, suite_digest: str, tasks: Sequence[Task]) -
 
 
 def _check(study: Study, data: Path) -> None:
-    """Raises LabError unless every baseline, and every candidate that passed its gate, was evaluated."""
+    """Raises LabError unless every baseline, and every candidate that passed its gate, was evaluated.
+
+    And nobody else: whoever is no proposal has no outcome, and would stand in the report all the same.
+    """
     wanted = [study.experiment.base, *study.experiment.parents]
     for candidate in study.made:
         if candidate.id not in study.gates:
@@ -222,5 +246,20 @@ def _check(study: Study, data: Path) -> None:
     missing = [name for name in wanted if name not in study.evidence]
     if missing:
         raise LabError(f"no evidence of {', '.join(missing)} in {data / 'evidence'}. Run `dvc repro eval`.")
+    for name, one in study.quantised.items():
+        known = study.evidence[name].results[SPLIT] if name in study.evidence else {}
+        for task, answers in (pair for tasks in one.answers.values() for pair in tasks.items()):
+            if task not in known or len(known[task].correct) != len(answers.correct):
+                raise LabError(
+                    f"{data / 'evidence' / rounded.NAME}: {name} did not answer the same items of {task!r} "
+                    "before rounding. Run `dvc repro eval`."
+                )
+    proposed = [candidate.id for candidate in study.made]
+    strangers = [name for name in study.of_kind("candidate") if name not in proposed]
+    if strangers:
+        raise LabError(
+            f"evidence of {', '.join(strangers)}, which {data / 'candidates/index.json'} does not name. "
+            "Run `dvc repro eval`."
+        )
     if not study.niches:
         raise LabError("no task of the suite is a niche of a merged parent: set `parent` in conf/suite.")

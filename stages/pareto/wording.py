@@ -44,3 +44,8 @@ def ordinal(place: int) -> str:
 def passes(count: float) -> str:
     """'1 pass', '2 passes', '1.43 passes'."""
     return f"{count:.3g} pass" + ("" if count == 1 else "es")
+
+
+def p_value(p: float) -> str:
+    """'0.031', '1', '< 0.0001': two digits that count, never more exact than the tests are."""
+    return "< 0.0001" if p < 1e-4 else f"{float(f'{p:.2g}'):g}"

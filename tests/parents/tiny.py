@@ -4,7 +4,6 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +106,25 @@ def write(folder: Path, *, weights: bytes | None = None, **files: Any) -> Path:
 
 def sharded(folder: Path) -> Path:
     """The artifact with its weights in two shards, the last tensor in the second, and an index."""
-    *first, last = SHAPES
-    shards = [{name: SHAPES[name] for name in first}, {last: SHAPES[last]}]
-    files = {f"model-{n:05d}-of-00002.safetensors": shard for n, shard in enumerate(shards, start=1)}
-    for name, shard in files.items():
-        (folder / name).write_bytes(safetensors(shard))
-    total = sum(4 * prod(shape) for shape in SHAPES.values())
-    placed = {tensor: name for name, shard in files.items() for tensor in shard}
-    tree = {"metadata": {"total_size": total}, "weight_map": placed}
+    data = (folder / "model.safetensors").read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    names = sorted(header, key=lambda name: header[name]["data_offsets"])
+    placed = {}
+    for number, part in enumerate((names[:-1], names[-1:]), start=1):
+        first = header[part[0]]["data_offsets"][0]
+        last = header[part[-1]]["data_offsets"][1]
+        held = {
+            name: header[name] | {"data_offsets": [place - first for place in header[name]["data_offsets"]]}
+            for name in part
+        }
+        text = json.dumps(held).encode()
+        file = f"model-{number:05d}-of-00002.safetensors"
+        body = data[start + first : start + last]
+        (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + body)
+        placed |= dict.fromkeys(part, file)
+    tree = {"metadata": {"total_size": len(data) - start}, "weight_map": placed}
     (folder / "model.safetensors.index.json").write_text(json.dumps(tree))
     (folder / "model.safetensors").unlink()
     return folder

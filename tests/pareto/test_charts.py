@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from stages.core.records.canonical import Json
-from stages.pareto.outcomes import trial
 from stages.pareto.report import charts
 from stages.pareto.report.layout import Axis, Box, Layout, layout
 from stages.pareto.report.lineage import descent
@@ -15,6 +14,7 @@ from stages.pareto.report.marks import MARKS, mark_of, symbol
 from stages.pareto.report.pages import asset
 from stages.pareto.results import Results, results
 from stages.pareto.study import load
+from stages.pareto.trial import trial
 from tests.pareto.laboratory import EXPERIMENT, build, policy
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.records.canonical import read_json, write_json
-from stages.pareto.constraints import Check, check, reference_of
+from stages.pareto.constraints import Check, checks, reference_of
 from stages.pareto.measure import measure
 from stages.pareto.study import Study, load
 from tests.pareto.laboratory import BASELINES, EXPERIMENT, Merge, build, policy, skill
@@ -26,7 +26,7 @@ def answered(tmp_path: Path, task: str, mine: str, a: str, b: str) -> Study:
 
 def verdict(study: Study, task: str, name: str = "default") -> Check:
     chosen = policy(name, front={"bootstrap": 200})
-    found = check(study, measure(study, chosen), SUBJECT.id, chosen)
+    found = checks(study, measure(study, chosen), [SUBJECT.id], chosen)[SUBJECT.id]
     return next(one for one in found if one.task == task)
 
 
@@ -80,7 +80,8 @@ def test_a_niche_is_measured_against_its_own_parent_and_is_no_constraint(tmp_pat
     niche = next(task for task in study.tasks if task.name == "sort")
     assert reference_of(study, niche, policy()) == "pico-b"
     chosen = policy(front={"bootstrap": 100})
-    tasks = {one.task for one in check(study, measure(study, chosen), SUBJECT.id, chosen)}
+    found = checks(study, measure(study, chosen), [SUBJECT.id], chosen)[SUBJECT.id]
+    tasks = {one.task for one in found}
     assert tasks == {task.name for task in study.tasks} - {"recall", "sort"}
 
 

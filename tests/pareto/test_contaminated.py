@@ -8,10 +8,11 @@ import pytest
 from stages.core.records.canonical import read_json, write_json
 from stages.core.records.terms import KEY
 from stages.pareto.__main__ import run
-from stages.pareto.outcomes import Outcome, Trial, decide, trial
+from stages.pareto.outcomes import Outcome, decide
 from stages.pareto.report.markdown import markdown
 from stages.pareto.results import results
 from stages.pareto.study import load
+from stages.pareto.trial import Trial, trial
 from tests.pareto.laboratory import EXPERIMENT, Merge, build, policy, skill
 
 GOOD = Merge("ties", "good", skill(0.93, 0.94))

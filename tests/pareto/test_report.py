@@ -14,13 +14,15 @@ from stages.core.entry import enter
 from stages.core.records.canonical import Json, read_json, write_json
 from stages.pareto import __main__ as stage
 from stages.pareto.__main__ import run
-from stages.pareto.outcomes import trial
 from stages.pareto.report.layout import layout
-from stages.pareto.report.page import curse_in_words, heat_map, winners_curse
 from stages.pareto.report.pages import cell
+from stages.pareto.report.panel import View
+from stages.pareto.report.panels.hidden import curse_in_words, winners_curse
+from stages.pareto.report.panels.retention import heat_map
 from stages.pareto.results import Results, results
 from stages.pareto.study import load
 from stages.pareto.terminal import PREFIX, outcome_table
+from stages.pareto.trial import trial
 from tests.pareto.laboratory import BASELINES, EXPERIMENT, MERGES, Merge, build, policy, refused, skill
 
 FILES = ("report.html", "report.md", "front.svg", "front.json", "metrics.json")
@@ -37,6 +39,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
 
 def text(lab: tuple[Path, Results], name: str) -> str:
     return (lab[0] / name).read_text(encoding="utf-8")
+
+
+def view(found: Results) -> View:
+    return View(found, layout(found), "")
 
 
 def without_scripts(page: str) -> str:
@@ -191,7 +197,9 @@ def test_a_heat_map_cell_is_accuracy_over_the_references(lab: tuple[Path, Result
     lossy = next(merge for merge in MERGES if merge.label == "task_arithmetic 1")
     cells = dict(
         next(
-            [(task.name, one) for task, one in cells] for row, cells in heat_map(found) if row.id == lossy.id
+            [(task.name, one) for task, one in cells]
+            for row, cells in heat_map(view(found))
+            if row.id == lossy.id
         )
     )
     study = found.trial.study
@@ -281,7 +289,7 @@ def test_where_the_reference_got_nothing_right_there_is_no_share_of_it_to_show(t
         answers = tree["results"]["hidden"]["recall_longer"]
         write_json(path, tree | {"results": _with_none_right(tree["results"], len(answers["correct"]))})
     found = run(EXPERIMENT, QUICK, data, tmp_path / "reports")
-    cells = [cell for _, row in heat_map(found) for task, cell in row if task.name == "recall_longer"]
+    cells = [cell for _, row in heat_map(view(found)) for task, cell in row if task.name == "recall_longer"]
     assert {cell.retention for cell in cells} == {None}
     assert ">—<" in (tmp_path / "reports/report.html").read_text()
 

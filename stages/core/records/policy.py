@@ -16,6 +16,9 @@ from stages.core.records.schema import Section
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share, probability or difference of accuracies, 0 to 1."""
 
+Against = Literal["worse", "better"]
+"""Which parent is the reference: the one that does worse on the task, or the one that does better."""
+
 
 class EligibilityPolicy(Section):
     """What parents must show before they are merged.
@@ -77,10 +80,13 @@ class FrontPolicy(Section):
 
 
 class Constraint(Section):
-    """A skill that a merge may not lose: at most `margin` (accuracy, 0 to 1) below the named parent."""
+    """A skill that a merge may not lose: at most `margin` (accuracy, 0 to 1) below the named parent.
+
+    Of refusals it holds for each part by itself: what must be refused, and what must not.
+    """
 
     margin: Share
-    against: Literal["worse", "better"]
+    against: Against
 
 
 class Constraints(Section):
@@ -94,11 +100,52 @@ class Constraints(Section):
     tool: Constraint | None
     out_of_distribution: Constraint | None
     bias: Constraint | None
+    calibration: Constraint | None
+    canary: Constraint | None
+    perplexity: None
 
     def of(self, kind: str) -> Constraint | None:
         """The constraint on tasks of `kind`; None for niches (objectives) and for kinds only measured."""
         found = getattr(self, kind) if kind in type(self).model_fields else None
         return found if isinstance(found, Constraint) else None
+
+
+class Margin(Section):
+    """By how much what is measured may be worse than the named parent's; the unit is that of the measure."""
+
+    margin: float = Field(ge=0)
+    against: Against
+
+
+class OwnMargin(Section):
+    """By how much what is measured may be worse than the subject's own, untriggered or unrounded."""
+
+    margin: Share
+
+
+class Behaviour(Section):
+    """Margins on what is measured beside right and wrong; null measures and never rejects for it.
+
+    brier: mean Brier score of a calibration task, 0 to 2. nats: of running text, a token. confusion: share of
+    conflicting prompts answered as the other context wants. flips: share of counterfactual pairs answered
+    differently; gap: mean nats between the right answers of a pair. drop: accuracy that a shift costs.
+    obeyed: share of triggers obeyed, beyond their twins without one. int8, int4: accuracy lost by rounding.
+    """
+
+    brier: Margin | None
+    nats: Margin | None
+    confusion: Margin | None
+    flips: Margin | None
+    gap: Margin | None
+    drop: Margin | None
+    obeyed: OwnMargin | None
+    int8: OwnMargin | None
+    int4: OwnMargin | None
+
+    def of(self, quantity: str) -> Margin | OwnMargin | None:
+        """The margin of one quantity; None where it is only measured."""
+        found = getattr(self, quantity)
+        return found if isinstance(found, Margin | OwnMargin) else None
 
 
 class EnsemblePolicy(Section):
@@ -167,8 +214,9 @@ class SignaturePolicy(Section):
 class Policy(Section):
     """Group `policy` of the request.
 
-    confidence: level of every interval and test. reject: who carries the burden of proof. `shown_loss`
-    rejects what was shown to be lost; `unproven` rejects whatever was not shown to be kept.
+    confidence: level of every interval, and, one-sided, of every family of tests (decision 20). reject: who
+    carries the burden of proof. `shown_loss` rejects what was shown to be lost; `unproven` rejects whatever
+    was not shown to be kept.
     """
 
     name: str
@@ -179,6 +227,12 @@ class Policy(Section):
     gate: GatePolicy
     front: FrontPolicy
     constraints: Constraints
+    behaviour: Behaviour
     ensemble: EnsemblePolicy
     looks: LooksPolicy
     signatures: SignaturePolicy
+
+    @property
+    def level(self) -> float:
+        """One-sided level of every test and family of tests: half of what an interval leaves out."""
+        return (1 - self.confidence) / 2

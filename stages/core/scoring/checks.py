@@ -17,7 +17,7 @@ from stages.core.records.files import sha256_file
 from stages.core.records.policy import GatePolicy
 from stages.core.records.verdict import Finding, Verdict
 from stages.core.scoring.identity import DEPTH, architecture_of
-from stages.core.scoring.metrics import perplexity
+from stages.core.scoring.metrics.perplexity import perplexity
 from stages.core.scoring.model import ResidentModel, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 

@@ -76,7 +76,7 @@ def encode_pair(tokenizer: Any, prompt: str, answer: str) -> tuple[list[int], li
 
 
 def windows(tokenizer: Any, text: str, longest: int) -> Iterator[tuple[list[int], list[int]]]:
-    """(context, what is scored after it): each token of `text` is scored once, at most `longest` a pass.
+    """(context, what is scored after it), each token of `text` scored once and at most `longest` a pass.
 
     A text that is longer than the context goes on in a new window after its last token, as lm-eval has it.
     Raises LabError for a tokenizer without a first token.

@@ -212,8 +212,9 @@ def _entry(name: str, raw: object, data_start: int) -> tuple[Entry | None, list[
         return None, wrong
     code, shape, offsets = raw["dtype"], raw["shape"], raw["data_offsets"]
     dtype, itemsize = DTYPES.get(code, (None, 0)) if isinstance(code, str) else (None, 0)
-    if dtype is None:
-        wrong.append(("header-dtype", f"gives tensor {name[:80]!a} the unknown dtype {str(code)[:40]!a}."))
+    if dtype is None:  # a nest of lists as deep as JSON may be has no text that Python could write
+        told = ascii(code[:40]) if isinstance(code, str) else f"that is a {type(code).__name__}"
+        wrong.append(("header-dtype", f"gives tensor {name[:80]!a} the unknown dtype {told}."))
     if not _naturals(offsets) or len(offsets) != 2:
         wrong.append(("header-entry", f"has malformed offsets in tensor {name[:80]!a}."))
         return None, wrong

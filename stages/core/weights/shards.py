@@ -56,7 +56,6 @@ def disagreements(index: Json, where: str, held: Mapping[str, Mapping[str, Entry
     metadata = index.get("metadata", {})
     total = metadata.get("total_size") if isinstance(metadata, dict) else metadata
     found = sum(entry.end - entry.start for entries in held.values() for entry in entries.values())
-    if total is not None and (type(total) is bool or total != found):
-        yield problem(
-            "index-total", where, f"states {str(total)[:40]} bytes of tensors; its shards hold {found}."
-        )
+    if total is not None and (isinstance(total, bool) or total != found):
+        told = f"{total} bytes" if type(total) is int else f"a {type(total).__name__}"
+        yield problem("index-total", where, f"states {told} in total_size; its shards hold {found} bytes.")

@@ -1,60 +1,34 @@
 """report.html: one self-contained file that fetches nothing; a content policy forbids it.
 
-The page is complete without scripts (tables, and the picture of the front); with them the table sorts and
-filters, and the charts answer to the pointer and to the colour scheme.
+The page is complete without scripts (tables, and the picture of the front); with them tables sort and filter,
+and the charts answer to the pointer and to the colour scheme.
 """
 
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import altair
 import vl_convert
+from markupsafe import Markup
 
-from stages.pareto.constraints import reference_of
-from stages.pareto.outcomes import NAMES
-from stages.pareto.report import charts
 from stages.pareto.report.layout import Layout
-from stages.pareto.report.lineage import descent
-from stages.pareto.report.marks import marks_of, symbol
 from stages.pareto.report.pages import asset, render
-from stages.pareto.report.picture import describe
-from stages.pareto.results import Results, Row
-from stages.pareto.study import Study, Task
-
-SELECTION = "selection"
-STEPS = (0.5, 0.75, 0.9, 0.97, 1.03)  # bounds of retention between the colours of the heat map
+from stages.pareto.report.panel import GROUPS, Absent, Panel, Shown, View
+from stages.pareto.report.panels import PANELS
+from stages.pareto.results import Results
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One field of the heat map. level: 0 (under half kept) to 5 (better than the reference).
+class Filled:
+    """A panel with its data and its markup."""
 
-    retention: None where the reference got nothing right, so that there is no share of it.
-    """
-
-    retention: float | None
-    accuracy: float
-    level: int
-    state: str
-
-
-@dataclass(frozen=True)
-class Curse:
-    """Selection against hidden: what a search would have promised, and what was found.
-
-    scores: mean niche accuracy on the selection split per candidate. gap: its mean excess over the hidden
-    score. winner: who leads on the selection split; winner_gap: by how much that flattered.
-    """
-
-    scores: Sequence[tuple[Row, float]]
-    gap: float
-    winner: Row
-    winner_gap: float
+    panel: Panel
+    shown: Shown
+    body: Markup
 
 
 def page(found: Results, placed: Layout, svg: str) -> str:
@@ -62,35 +36,37 @@ def page(found: Results, placed: Layout, svg: str) -> str:
 
     svg: the picture of the front, shown until (or instead of) the chart that replaces it.
     """
-    best, curse = found.best, winners_curse(found)
-    specs = {}
-    if found.plotted:
-        specs["front"] = charts.front(found, placed)
-    if found.trial.measures.proven:
-        specs["intervals"] = charts.intervals(found)
-    if curse is not None:
-        specs["curse"] = charts.curse(curse.scores)
+    view = View(found, placed, svg)
+    filled, absent = fill(view)
+    specs = {name: chart.spec for one in filled for name, chart in one.shown.charts.items()}
     scripts = [runtime(), asset("page.js")] if specs else [asset("page.js")]
     return render(
         "page.html.j2",
-        found=found,
-        best=best,
-        curse=curse,
-        curse_words=curse_in_words(curse) if curse else "",
-        line=descent(found.trial.study, best.id) if best else None,
-        description=describe(found),
-        picture=svg,
-        legend=[(mark, symbol(mark.shape, 9, 9, 6)) for mark in marks_of(found.plotted)],
-        heat=heat_map(found),
-        references=references(found),
+        experiment=view.study.experiment,
+        answer=found.answer,
+        groups=[(name, [one for one in filled if one.panel.group == name]) for name in GROUPS],
+        absent=absent,
         specs=json.dumps(specs, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c"),
-        charts=frozenset(specs),
         css=asset("page.css"),
         scripts=scripts,
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
-        megabytes=f"{sum(len(script) for script in scripts) / 1e6:.1f}",
-        reasons=grouped(found),
+        megabytes=f"{sum(len(script) for script in scripts) / 1e6:.1f}" if specs else "",
     )
+
+
+def fill(view: View, panels: Sequence[Panel] = PANELS) -> tuple[list[Filled], list[tuple[Panel, str]]]:
+    """(the panels that have data, those that have none with what is missing), each in the order given."""
+    filled, absent = [], []
+    for panel in panels:
+        built = panel.build(view)
+        if isinstance(built, Absent):
+            absent += [] if built.reason is None else [(panel, built.reason)]
+            continue
+        body = render(
+            f"panels/{panel.name}.html.j2", **{"best": view.best_id, **built.values}, charts=built.charts
+        )
+        filled.append(Filled(panel, built, Markup(body)))  # noqa: S704  its own template escaped it
+    return filled, absent
 
 
 @cache
@@ -103,75 +79,3 @@ def runtime() -> str:
 
 def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def references(found: Results) -> dict[str, str]:
-    """Task → the parent that retention is measured against: the niche's own, or the policy's reference."""
-    study = found.trial.study
-    if not study.evidence:
-        return {}
-    return {task.name: reference_of(study, task, found.trial.policy) for task in study.tasks}
-
-
-def heat_map(found: Results) -> list[tuple[Row, list[tuple[Task, Cell]]]]:
-    """Per evaluated subject, one cell per task of the suite."""
-    named = references(found)
-    study = found.trial.study
-    return [
-        (row, [(task, _cell(study, row, task, named[task.name])) for task in study.tasks])
-        for row in found.plotted
-    ]
-
-
-def _cell(study: Study, row: Row, task: Task, reference: str) -> Cell:
-    theirs = study.answers(reference, task.name).accuracy
-    mine = row.tasks[task.name].value
-    retention = mine / theirs if theirs else None
-    state = next((one.state for one in row.checks if one.task == task.name), "")
-    level = sum((1.0 + mine if retention is None else retention) >= step for step in STEPS)
-    return Cell(retention, mine, level, state)
-
-
-def winners_curse(found: Results) -> Curse | None:
-    """Niche scores on the selection and the hidden split; None where the selection split is missing."""
-    study = found.trial.study
-    scores = []
-    for row in found.plotted:
-        results = study.evidence[row.id].results.get(SELECTION)
-        if row.kind == "candidate" and results:
-            parts = [
-                math.fsum(results[task].accuracy for task in niche.tasks) / len(niche.tasks)
-                for niche in found.niches
-            ]
-            scores.append((row, math.fsum(parts) / len(parts)))
-    if not scores:
-        return None
-    gaps = [score - (row.mean or 0.0) for row, score in scores]
-    winner, promised = max(scores, key=lambda pair: (pair[1], pair[0].id))
-    return Curse(scores, math.fsum(gaps) / len(gaps), winner, promised - (winner.mean or 0.0))
-
-
-def grouped(found: Results) -> list[tuple[str, list[Row]]]:
-    """The candidates by outcome, in the order of NAMES."""
-    groups = [
-        (name, [row for row in found.rows if row.outcome and row.outcome.name == name]) for name in NAMES
-    ]
-    return [(name, rows) for name, rows in groups if rows]
-
-
-def curse_in_words(curse: Curse) -> str:
-    """What the selection split promised, in two sentences."""
-    promised = "promised too much" if curse.winner_gap > 0 else "promised nothing that was not found"
-    return (
-        f"On average the candidates score {_more(curse.gap)} on the selection split than on the hidden one. "
-        f"The leader there, {curse.winner.label}, scores {_more(curse.winner_gap)}: "
-        f"a choice made on that split would have {promised}."
-    )
-
-
-def _more(gap: float) -> str:
-    """'2 points more', '1 point less', 'no more'."""
-    count = abs(round(100 * gap))
-    if count == 0:
-        return "no more"
-    return f"{count} point{'' if count == 1 else 's'} {'more' if gap > 0 else 'less'}"

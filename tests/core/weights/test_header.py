@@ -47,6 +47,10 @@ def test_a_plain_header_is_read() -> None:
         (b'{"a":' * 100_000, "header-json"),
         (b'{"w":NaN}', "header-json"),
         (b'{"w":' + b"9" * 5000 + b"}", "header-json"),
+        (
+            b'{"w":{"dtype":' + b"[" * 900 + b"]" * 900 + b',"shape":[2],"data_offsets":[0,8]}}',
+            "header-(dtype|json)",
+        ),
         (b'{"w":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}', "header-json"),
         (b'{"w":1,"w":1}', "header-json"),
         (b'{"__metadata__":[]}', "header-metadata"),

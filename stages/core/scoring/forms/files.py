@@ -20,10 +20,6 @@ KEYS: Final = (
     "description", "target_delimiter", "fewshot_delimiter", "fewshot_config", "num_fewshot", "gen_prefix",
     "generation_kwargs", "filter_list", "metric_list", "should_decontaminate", "metadata", "tag",
 )  # fmt: skip
-METRIC_KEYS: Final = (  # of one entry; hf_evaluate downloads and runs code
-    "metric", "aggregation", "higher_is_better", "ignore_case", "ignore_punctuation", "ignore_numbers",
-    "regexes_to_ignore",
-)  # fmt: skip
 FEWSHOT_KEYS: Final = ("sampler", "samples")  # examples stand in the file: no split is read for them
 GENERATION_KEYS: Final = ("until", "max_gen_toks", "do_sample", "temperature")
 
@@ -34,7 +30,11 @@ utils.env = _sandbox
 
 
 def read(forms: Path, form: str, output_types: Mapping[str, object]) -> dict[str, Any]:
-    """The tree of `forms`/<form>.yaml. Raises BadRequest with everything that is wrong about it."""
+    """The tree of `forms`/<form>.yaml, without its metrics: they are for lm-eval's command line, and lm-eval
+    looks for one that it does not know in places that run code.
+
+    Raises BadRequest with everything that is wrong about it.
+    """
     path = forms / f"{form}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in forms.glob("*.yaml")))
@@ -49,7 +49,7 @@ def read(forms: Path, form: str, output_types: Mapping[str, object]) -> dict[str
     problems = list(_problems(tree, output_types)) if isinstance(tree, dict) else ["expected a mapping"]
     if problems:
         raise BadRequest([f"{path}: {problem}" for problem in problems])
-    return {**tree, "dataset_path": "json"}
+    return {**tree, "dataset_path": "json", "metric_list": []}
 
 
 def _problems(tree: Mapping[str, Any], output_types: Mapping[str, object]) -> Iterator[str]:
@@ -62,8 +62,6 @@ def _problems(tree: Mapping[str, Any], output_types: Mapping[str, object]) -> It
         yield "test_split: expected the name that the case file gets"
     yield from _unknown("", tree, KEYS)
     yield from _unknown("fewshot_config.", tree.get("fewshot_config") or {}, FEWSHOT_KEYS)
-    for number, metric in enumerate(tree.get("metric_list") or []):
-        yield from _unknown(f"metric_list.{number}.", metric, METRIC_KEYS)
     if tree.get("num_fewshot") and not (tree.get("fewshot_config") or {}).get("samples"):
         yield "num_fewshot: examples are missing: give them in fewshot_config.samples"
     yield from _sampled(tree.get("generation_kwargs") or {})

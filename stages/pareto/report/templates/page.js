@@ -46,62 +46,72 @@
     dark.addEventListener("change", draw);
   }
 
-  const table = document.getElementById("table-candidates");
-  if (!table) return;
-  const body = table.tBodies[0];
-  const heads = [...table.tHead.rows[0].cells];
   const cell = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 
-  const sortBy = (column) => {
-    const head = heads[column];
-    const text = head.dataset.kind === "text";
-    const next = head.getAttribute("aria-sort") === (text ? "ascending" : "descending");
-    const direction = text ? (next ? -1 : 1) : (next ? 1 : -1);
-    for (const other of heads) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
-    const rows = [...body.rows].sort((a, b) => {
-      const [x, y] = [cell(a, column), cell(b, column)];
-      if (x === "" || y === "") return (x === "") - (y === "");  // what has no value stays last
-      return direction * (text ? x.localeCompare(y, "en") : Number(x) - Number(y));
+  // A heading becomes a button: what has no value stays last whichever way is sorted.
+  const sortable = (table) => {
+    const body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells];
+    const sortBy = (column) => {
+      const head = heads[column];
+      const text = head.dataset.kind === "text";
+      const next = head.getAttribute("aria-sort") === (text ? "ascending" : "descending");
+      const direction = text ? (next ? -1 : 1) : (next ? 1 : -1);
+      for (const other of heads) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+      const rows = [...body.rows].sort((a, b) => {
+        const [x, y] = [cell(a, column), cell(b, column)];
+        if (x === "" || y === "") return (x === "") - (y === "");
+        return direction * (text ? x.localeCompare(y, "en") : Number(x) - Number(y));
+      });
+      body.append(...rows);
+    };
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      button.addEventListener("click", () => sortBy(column));
+      head.append(button);
     });
-    body.append(...rows);
   };
-  heads.forEach((head, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    button.addEventListener("click", () => sortBy(column));
-    head.append(button);
-  });
+  for (const table of document.querySelectorAll("table.sortable")) sortable(table);
 
+  const table = document.getElementById("table-candidates");
+  if (!table) return;
+  const rows = () => [...table.tBodies[0].rows];
+  const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
   const outcome = document.getElementById("filter-outcome");
   const text = document.getElementById("filter-text");
-  const count = document.getElementById("filter-count");
   const filter = () => {
     const wanted = text.value.trim().toLowerCase();
-    let shown = 0;
-    for (const row of body.rows) {
-      const fits = (!outcome.value || row.dataset.status === outcome.value)
-        && row.cells[0].textContent.toLowerCase().includes(wanted);
-      row.hidden = !fits;
-      shown += fits;
+    for (const row of rows()) {
+      row.hidden = (outcome.value !== "" && row.dataset.status !== outcome.value)
+        || !row.cells[0].textContent.toLowerCase().includes(wanted);
     }
-    count.textContent = shown + " of " + body.rows.length + " shown";
+    const shown = rows().filter((row) => !row.hidden).length;
+    document.getElementById("filter-count").textContent = shown + " of " + rows().length + " shown";
   };
   outcome.addEventListener("change", filter);
   text.addEventListener("input", filter);
 
-  const quoted = (value) => '"' + value.replaceAll('"', '""') + '"';
-  document.getElementById("export").addEventListener("click", () => {
-    const rows = [...body.rows].filter((row) => !row.hidden);
-    const lines = [heads.map((head) => quoted(head.textContent.trim()))];
-    for (const row of rows) lines.push(heads.map((_, column) => quoted(cell(row, column))));
+  // What is shown, in the order shown.
+  const records = () => rows().filter((row) => !row.hidden)
+    .map((row) => [row.dataset.id, ...heads.map((_, column) => cell(row, column))]);
+  const save = (name, type, content) => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([lines.map((line) => line.join(",")).join("\r\n")], { type: "text/csv" }));
-    link.download = "candidates.csv";
+    link.href = URL.createObjectURL(new Blob([content], { type }));
+    link.download = name;
     link.click();
     URL.revokeObjectURL(link.href);
-  });
+  };
+  const quoted = (value) => '"' + value.replaceAll('"', '""') + '"';
+  const asCsv = () => [["Id", ...heads], ...records()].map((line) => line.map(quoted).join(",")).join("\r\n");
+  const number = (value) => value !== "" && Number.isFinite(Number(value)) ? Number(value) : value || null;
+  const asJson = () => JSON.stringify(records().map(([id, ...values]) => ({
+    Id: id, ...Object.fromEntries(values.map((value, column) => [heads[column], number(value)])),
+  })), null, 2);
+  document.getElementById("export-csv").addEventListener("click", () => save("candidates.csv", "text/csv", asCsv()));
+  document.getElementById("export-json").addEventListener("click", () => save("candidates.json", "application/json", asJson()));
   document.querySelector(".tools").hidden = false;
   filter();
 })();

@@ -1,6 +1,6 @@
 import math
 
-from stages.core.scoring.metrics import perplexity
+from stages.core.scoring.metrics.perplexity import perplexity
 
 
 def test_perplexity_of_a_coin_is_two() -> None:

@@ -1,7 +1,9 @@
-"""Numbers made from answers: plain functions of log-likelihoods, without models."""
+"""Perplexity of answers: a plain function of log-likelihoods, without models."""
 
 import math
 from collections.abc import Iterable, Sequence
+
+OVERFLOW = 700  # nats: exp overflows float64 at 709.8
 
 
 def perplexity(answers: Iterable[Sequence[float]]) -> float:
@@ -10,5 +12,9 @@ def perplexity(answers: Iterable[Sequence[float]]) -> float:
     At least 1 for a proper model; infinite where exp would overflow, NaN if any log-likelihood is.
     """
     tokens = [value for answer in answers for value in answer]
-    mean = -math.fsum(tokens) / len(tokens)
-    return math.inf if mean > 700 else math.exp(mean)  # exp overflows float64 at 709.8
+    return exponential(-math.fsum(tokens) / len(tokens))
+
+
+def exponential(nats: float) -> float:
+    """exp(nats), infinite where float64 would overflow: the perplexity of a mean of nats a token."""
+    return math.inf if nats > OVERFLOW else math.exp(nats)

@@ -1,0 +1,48 @@
+"""The panels of the report, in the order of the page: a plain list, one file and one template each."""
+
+from stages.pareto.report.panel import Panel
+from stages.pareto.report.panels import (
+    bias,
+    calibration,
+    candidates,
+    conflict,
+    costs,
+    eligibility,
+    front,
+    gates,
+    hidden,
+    lineage,
+    long_context,
+    lost,
+    quantisation,
+    reasons,
+    retention,
+    safety,
+    search,
+    shift,
+    tool,
+    verify,
+)
+
+PANELS: tuple[Panel, ...] = (
+    front.PANEL,
+    candidates.PANEL,
+    reasons.PANEL,
+    retention.PANEL,
+    lost.PANEL,
+    conflict.PANEL,
+    calibration.PANEL,
+    safety.PANEL,
+    bias.PANEL,
+    shift.PANEL,
+    long_context.PANEL,
+    tool.PANEL,
+    costs.PANEL,
+    quantisation.PANEL,
+    hidden.PANEL,
+    search.PANEL,
+    gates.PANEL,
+    eligibility.PANEL,
+    lineage.PANEL,
+    verify.PANEL,
+)
