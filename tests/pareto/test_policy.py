@@ -104,7 +104,7 @@ def leaves(tree: Any, path: str = "policy") -> Iterator[str]:
 def test_changing_a_threshold_re_runs_only_pareto_or_also_the_stage_that_judges_by_it() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     own = {"policy.gate": "gate", "policy.eligibility": "eligibility", "policy.confidence": "eligibility"}
-    own["policy.signatures.parents"] = "eligibility"
+    own |= {"policy.signatures.parents": "eligibility", "policy.looks": "eval"}
     for leaf in leaves(policy().model_dump(mode="json")):
         rerun = {
             name
