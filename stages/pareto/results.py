@@ -1,5 +1,6 @@
 """The finished study as rows: what every view (page, Markdown, picture, terminal, plots) is drawn from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -112,7 +113,7 @@ def results(found: Trial) -> Results:
 
 
 def _order(row: Row, parents: Sequence[str]) -> tuple[int, float, str]:
-    """The base, the parents as requested, ensembles and the like by id, candidates by headline."""
+    """The base, parents as requested, ensembles and routers by id, candidates by headline, the unseen."""
     if row.kind == "candidate":
         return (4, 0.0, row.id) if row.headline is None else (3, -row.headline.value, row.id)
     if row.kind == "parent":
@@ -242,6 +243,8 @@ def _record(found: Results, row: Row) -> Json:
         "passes": row.passes,
         "non_dominated": _short(row.non_dominated),
         "beats_parents": _short(row.beats_parents),
+        "place": _proposed(found, row),
+        "search": _short(public_score(found.trial, row.id, "search")) if row.x else None,
     }
     for name, number in (("x", row.x), ("y", row.y), ("headline", row.headline)):
         record[name] = _short(number.value if number else None)
@@ -252,6 +255,21 @@ def _record(found: Results, row: Row) -> Json:
         record[f"accuracy {niche.parent}"] = _short(score.accuracy.value if score else None)
         record[f"retention {niche.parent}"] = _short(score.retention if score else None)
     return record
+
+
+def _proposed(found: Results, row: Row) -> int | None:
+    """The place of a candidate in the order of proposal, from 1."""
+    ids = [one.id for one in found.trial.study.candidates]
+    return ids.index(row.id) + 1 if row.id in ids else None
+
+
+def public_score(found: Trial, name: str, split: str) -> float | None:
+    """Mean over the niches of the accuracy on a public split; None where it was not answered there."""
+    results, niches = found.study.evidence[name].results.get(split), found.measures.niches
+    if not results or not all(task in results for niche in niches for task in niche.tasks):
+        return None
+    parts = [math.fsum(results[task].accuracy for task in niche.tasks) / len(niche.tasks) for niche in niches]
+    return math.fsum(parts) / len(parts)
 
 
 def _short(value: float | None) -> float | None:

@@ -79,7 +79,7 @@ class Merge:
         return hashlib.sha256(self.label.encode()).hexdigest()[:12]
 
 
-BASELINES: Mapping[str, tuple[str, int, Mapping[str, float]]] = {
+BASELINES: Mapping[str, tuple[str, float, Mapping[str, float]]] = {
     "base": ("base", 1, skill(0.55, 0.52)),
     "pico-a": ("parent", 1, skill(0.98, 0.42)),
     "pico-b": ("parent", 1, skill(0.35, 0.99)),
@@ -140,7 +140,7 @@ def policy(name: str = "default", **changes: Any) -> Policy:
 def build(
     data: Path,
     merges: Sequence[Merge] = MERGES,
-    baselines: Mapping[str, tuple[str, int, Mapping[str, float]]] = BASELINES,
+    baselines: Mapping[str, tuple[str, float, Mapping[str, float]]] = BASELINES,
     *,
     order: Sequence[str] | None = None,
 ) -> Path:
@@ -317,9 +317,9 @@ def _answers(split: str, truth: Mapping[str, float], name: str) -> dict[str, Tas
         spread = (
             np.arange(count) + 0.5
         ) / count  # every difficulty once: observed accuracy is near the true one
-        order = np.argsort(_uniform(f"{task} {split}", count))
+        order = np.argsort(uniform(f"{task} {split}", count))
         ease = spread[order]
-        noise = 0.06 * (_uniform(f"{task} {split} {name}", count) - 0.5)
+        noise = 0.06 * (uniform(f"{task} {split} {name}", count) - 0.5)
         correct = ease + noise < truth[task]
         nats = -np.abs(1 - truth[task] + 0.3 * (1 - correct)) - 0.01
         answers[task] = TaskEvidence(
@@ -330,7 +330,8 @@ def _answers(split: str, truth: Mapping[str, float], name: str) -> dict[str, Tas
     return answers
 
 
-def _uniform(key: str, count: int) -> np.ndarray:
+def uniform(key: str, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1) that depend on the key alone."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
     return np.asarray(np.random.PCG64(seed).random_raw(count) / 2.0**64)
 

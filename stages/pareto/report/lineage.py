@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.core.records.canonical import Json
+from stages.pareto.results import Results, Row
 from stages.pareto.study import Candidate, Study
 
 
@@ -52,6 +53,17 @@ def descent(study: Study, name: str) -> Descent | None:
         str(isolation.get("level", "not stated")),
         {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]},
     )
+
+
+def shown_merge(found: Results) -> Row | None:
+    """The merge whose lineage is shown: the recommended one, else the one that came closest.
+
+    Closest is the highest recovered fraction among those not rejected; None where there is none.
+    """
+    if found.best is not None and found.best.candidate is not None:
+        return found.best
+    merges = [row for row in found.plotted if row.outcome is not None and row.status != "rejected"]
+    return next(iter(merges), None)  # rows stand by recovered fraction
 
 
 def _origin(material: Json) -> Origin:

@@ -2,35 +2,42 @@
 
 import re
 
-from stages.pareto.report.lineage import Descent, descent
-from stages.pareto.report.pages import parameters, render, short
+from stages.pareto.report.graph import Graph, graph_of
+from stages.pareto.report.lineage import descent, shown_merge
+from stages.pareto.report.pages import render
+from stages.pareto.report.panels.reasons import grouped
+from stages.pareto.report.panels.retention import check_line
 from stages.pareto.results import Results
-from stages.pareto.wording import NARROW
 
 
 def markdown(found: Results) -> str:
     """The Markdown text: answer, picture, table, reasons, lineage as a Mermaid graph, how to verify."""
     best = found.best
-    line = descent(found.trial.study, best.id) if best else None
-    graph = mermaid(found, line) if line else ""
-    text = render("report.md.j2", found=found, best=best, graph=graph, line=line)
+    row = shown_merge(found)
+    line = descent(found.trial.study, row.id) if row else None
+    graph = mermaid(graph_of(found, line)) if line else ""
+    checks = [check_line(one) for one in best.checks] if best else []
+    text = render(
+        "report.md.j2", found=found, best=best, graph=graph, line=line, groups=grouped(found), checks=checks
+    )
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def mermaid(found: Results, line: Descent) -> str:
-    """A left-to-right graph: base and parents, the recipe, the artifact, its verdicts."""
-    lines = ["flowchart LR"]
-    row = found.row(line.candidate.id)
-    for place, origin in enumerate(line.origins):
-        lines.append(f"  o{place}[{_text(f'{origin.role} {origin.id}', short(origin.digest))}] --> recipe")
-    detail = parameters(dict(line.candidate.parameters)) or "no parameters"
-    lines += [
-        f"  recipe{{{{{_text(f'{line.method} v{line.version}', detail)}}}}} --> artifact",
-        f"  artifact([{_text(line.candidate.id, short(line.candidate.artifact))}]) --> gate",
-        f"  gate[{_text('gate', 'passed')}] --> outcome",
-        f"  outcome[{_text(row.status, row.reason.partition(';')[0].replace(NARROW, ' '))}]",
-    ]
-    return "\n".join(lines)
+SHAPES = {"origin": ("[", "]"), "recipe": ("{{", "}}"), "artifact": ("([", "])"), "verdict": ("[", "]")}
+
+
+def mermaid(graph: Graph) -> str:
+    """A left-to-right flowchart, each node at its first edge."""
+    nodes, written = {node.name: node for node in graph.nodes}, set[str]()
+
+    def named(name: str) -> str:
+        node = nodes[name]
+        before, after = SHAPES[node.kind]
+        text = "" if name in written else f"{before}{_text(node.title, node.detail)}{after}"
+        written.add(name)
+        return f"{name}{text}"
+
+    return "\n".join(["flowchart LR", *(f"  {named(start)} --> {named(end)}" for start, end in graph.edges)])
 
 
 def _text(first: str, second: str) -> str:

@@ -40,6 +40,7 @@ def _environment() -> Environment:
         wording.points,
         wording.ordinal,
         wording.passes,
+        wording.p_value,
     ):
         environment.filters[function.__name__] = function
     environment.filters["cell"] = cell

@@ -13,7 +13,8 @@ from stages.core.records.canonical import Json
 from stages.core.records.evidence import TaskEvidence
 from stages.core.records.policy import Policy
 from stages.core.scoring.intervals import Clusters
-from stages.pareto.constraints import reference_of
+from stages.pareto.constraints import Check, reference_of
+from stages.pareto.readings import ACCURACY
 from stages.pareto.report.layout import Layout
 from stages.pareto.results import Results, Row
 from stages.pareto.study import NICHE, Study, Task
@@ -131,6 +132,13 @@ class View:
     def answers(self, subject: str, task: str) -> TaskEvidence:
         """What a subject answered to the hidden cases of a task."""
         return self.study.answers(subject, task)
+
+    def check(self, row: Row, task: Task, quantity: str = ACCURACY, part: str = "") -> Check | None:
+        """One judged skill or behaviour of a subject; None where it is not judged."""
+        found = (
+            one for one in row.checks if (one.task, one.quantity, one.part) == (task.name, quantity, part)
+        )
+        return next(found, None)
 
     def reference(self, task: Task) -> str:
         """The parent that a task is compared with."""

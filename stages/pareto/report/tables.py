@@ -9,6 +9,7 @@ from stages.pareto.wording import percent, percent_range, points, share
 
 NOTHING = "—"
 STEPS = (0.5, 0.75, 0.9, 0.97, 1.03)  # bounds of retention between the colours of a heat map
+SIGNS = {"lost": ("✕", "lost beyond the margin"), "unproven": ("?", "not shown to be kept")}
 LONG = 8  # rows from which a table can be sorted
 
 

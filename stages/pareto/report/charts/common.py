@@ -8,6 +8,7 @@ however often it is made.
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 from stages.core.records.canonical import Json
 from stages.pareto.report.marks import MARKS
@@ -37,6 +38,13 @@ def by_status(channel: str) -> Any:
 def marked() -> dict[str, Any]:
     """Shape, stroke and fill of a mark by its status: none of them says what the others do not."""
     return {channel: by_status(channel) for channel in ("shape", "stroke", "fill")}
+
+
+def dots(data: pd.DataFrame, x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]) -> alt.Chart:
+    """A mark per row, told apart by its status."""
+    points = alt.Chart(data).mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
+    chart: alt.Chart = points.encode(x=x, y=y, tooltip=tooltip, **marked())
+    return chart
 
 
 def tip(field: str, title: str) -> alt.Tooltip:

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from stages.core.records.canonical import Json
-from stages.pareto.report.charts.common import MARK_AREA, finished, marked, tip
+from stages.pareto.report.charts.common import dots, finished, tip
 from stages.pareto.results import Row
 
 
@@ -33,13 +33,6 @@ def curse(scores: Sequence[tuple[Row, float]]) -> Json:
         alt.Chart(diagonal)
         .mark_line(stroke="token:muted", strokeDash=[3, 4], strokeWidth=1)
         .encode(x=x, y=y),
-        alt.Chart(data)
-        .mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            tooltip=tooltip,
-            **marked(),
-        ),
+        dots(data, x, y, tooltip),
     )
     return finished(chart, height=320, description="selection score against hidden score")

@@ -13,6 +13,7 @@ from stages.pareto.report.charts.common import MARK_AREA, finished, tip
 SMALL_PIXELS = 190  # height of a chart of which several stand side by side
 CURVE_POINTS = 40  # of a curve at most: more than the pixels between them can show
 DIGITS = 4
+STATED, REFITTED = "as stated", "at its temperature"
 
 
 @dataclass(frozen=True)
@@ -27,47 +28,38 @@ class Curve:
 def reliability(before: Sequence[Bin], after: Sequence[Bin] | None) -> Json:
     """Accuracy against stated confidence per bin; on the diagonal what is stated is met.
 
-    after: the same at the refitted temperature, hollow squares; None where none could be fitted.
+    after: the same at the refitted temperature, hollow squares; None where none could be fitted. All have one
+    scale, so that small charts can be compared.
     """
-    series = [("as stated", before), *([("at its temperature", after)] if after else [])]
-    data = pd.DataFrame(
-        [
-            {
-                "confidence": round(one.confidence, DIGITS),
-                "accuracy": round(one.accuracy, DIGITS),
-                "items": one.items,
-                "series": name,
-            }
-            for name, bins in series
-            for one in bins
-        ]
-    )
-    low = max(0.0, float(data[["confidence", "accuracy"]].min().min()) - 0.05)
-    scale = alt.Scale(domain=[round(low, 2), 1.0], nice=False, zero=False)
-    axis = alt.Axis(format=".0%", tickCount=5)
+    named = [(STATED, before), *([(REFITTED, after)] if after else [])]
+    data = pd.DataFrame([_bin(one, name) for name, bins in named for one in bins])
+    scale, axis = alt.Scale(domain=[0, 1], nice=False), alt.Axis(format=".0%", tickCount=5)
     x = alt.X("confidence:Q", title="stated confidence", scale=scale, axis=axis)
     y = alt.Y("accuracy:Q", title="accuracy", scale=scale, axis=axis)
-    names = ["as stated", "at its temperature"]
-    stroke = alt.Stroke(
-        "series:N", legend=None, scale=alt.Scale(domain=names, range=["token:candidate", "token:rejected"])
-    )
-    shape = alt.Shape("series:N", legend=None, scale=alt.Scale(domain=names, range=["circle", "square"]))
-    fill = alt.Fill(
-        "series:N", legend=None, scale=alt.Scale(domain=names, range=["token:candidate", "token:paper"])
-    )
-    dash = alt.StrokeDash("series:N", legend=None, scale=alt.Scale(domain=names, range=[[1, 0], [5, 4]]))
-    diagonal = pd.DataFrame({"confidence": [low, 1.0], "accuracy": [low, 1.0]})
+    stroke = alt.Stroke("series:N", legend=None, scale=_two("token:candidate", "token:rejected"))
+    shape = alt.Shape("series:N", legend=None, scale=_two("circle", "square"))
+    fill = alt.Fill("series:N", legend=None, scale=_two("token:candidate", "token:paper"))
+    dash = alt.StrokeDash("series:N", legend=None, scale=_two([1, 0], [5, 4]))
+    diagonal = alt.Chart(pd.DataFrame({"confidence": [0, 1], "accuracy": [0, 1]}))
     tooltip = [tip("series", ""), tip("confidence", "stated"), tip("accuracy", "met"), tip("items", "items")]
     layers = alt.layer(
-        alt.Chart(diagonal)
-        .mark_line(stroke="token:muted", strokeDash=[2, 3], strokeWidth=1)
-        .encode(x=x, y=y),
+        diagonal.mark_line(stroke="token:muted", strokeDash=[2, 3], strokeWidth=1).encode(x=x, y=y),
         alt.Chart(data).mark_line(strokeWidth=1.5).encode(x=x, y=y, stroke=stroke, strokeDash=dash),
         alt.Chart(data)
         .mark_point(size=MARK_AREA * 0.6, strokeWidth=2, opacity=1)
         .encode(x=x, y=y, stroke=stroke, shape=shape, fill=fill, tooltip=tooltip),
     )
     return finished(layers, height=SMALL_PIXELS, description="accuracy against stated confidence")
+
+
+def _two(stated: str | list[int], refitted: str | list[int]) -> alt.Scale:
+    """A channel's values for the two series."""
+    return alt.Scale(domain=[STATED, REFITTED], range=[stated, refitted])
+
+
+def _bin(one: Bin, series: str) -> dict[str, Json]:
+    place = {"confidence": round(one.confidence, DIGITS), "accuracy": round(one.accuracy, DIGITS)}
+    return {**place, "items": one.items, "series": series}
 
 
 def curves(
@@ -80,7 +72,7 @@ def curves(
         for x, y in thinned(line.points)
     ]
     data = pd.DataFrame(rows)
-    form = ".0%" if percent else "~g"
+    form = ".0%" if percent else "~r"
     top = 1.05 * float(data["y"].max()) or 0.05
     across = alt.Scale(domain=[0, 1], nice=False) if percent else alt.Scale(nice=False, zero=False)
     bottom = 0.0 if percent else 0.95 * float(data["y"].min())

@@ -6,41 +6,25 @@ import altair as alt
 import pandas as pd
 
 from stages.core.records.canonical import Json
-from stages.pareto.report.charts.common import MARK_AREA, by_status, finished, marked, tip
+from stages.pareto.measure import Number
+from stages.pareto.report.charts.common import by_status, dots, finished, tip
 from stages.pareto.results import Row
 from stages.pareto.wording import percent, with_interval
 
 DIGITS = 4
 PIXELS = 300
+LOWEST = -0.6  # recovered fraction: what is worse is drawn here
 
 
 def cost(rows: Sequence[tuple[Row, float]]) -> Json:
-    """Recovered fraction with its interval against compute a token, over the first parent's.
-
-    Each pass's column is spread by the order of the rows, so that equal costs do not hide each other.
-    """
-    lowest = -0.6
-    data = pd.DataFrame(
-        [
-            {
-                "subject": row.label,
-                "status": row.status,
-                "cost": round(ratio, DIGITS),
-                "headline": round(max(lowest, row.headline.value), DIGITS),
-                "low": round(max(lowest, row.headline.low), DIGITS),
-                "high": round(max(lowest, row.headline.high), DIGITS),
-                "stated": with_interval(row.headline),
-            }
-            for row, ratio in rows
-            if row.headline is not None
-        ]
-    )
+    """Recovered fraction with its interval against compute a token, over the first parent's."""
+    data = pd.DataFrame([_costly(row, row.headline, ratio) for row, ratio in rows if row.headline])
     ends = [float(data["cost"].min()) - 0.15, float(data["cost"].max()) + 0.15]
     x = alt.X(
         "cost:Q",
         title="compute a token, over the first parent’s",
         scale=alt.Scale(domain=ends, nice=False, zero=False),
-        axis=alt.Axis(format="~g", tickCount=5),
+        axis=alt.Axis(format="~r", tickCount=5),
     )
     y = alt.Y("headline:Q", title="least recovered fraction", axis=alt.Axis(format=".0%"))
     tooltip = [
@@ -53,16 +37,21 @@ def cost(rows: Sequence[tuple[Row, float]]) -> Json:
         alt.Chart(data)
         .mark_rule(strokeWidth=1.5, opacity=0.25)
         .encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q", stroke=by_status("stroke")),
-        alt.Chart(data)
-        .mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            tooltip=tooltip,
-            **marked(),
-        ),
+        dots(data, x, y, tooltip),
     )
     return finished(layers, height=PIXELS, description="recovered fraction against compute a token")
+
+
+def _costly(row: Row, headline: Number, ratio: float) -> dict[str, Json]:
+    return {
+        "subject": row.label,
+        "status": row.status,
+        "cost": round(ratio, DIGITS),
+        "headline": round(max(LOWEST, headline.value), DIGITS),
+        "low": round(max(LOWEST, headline.low), DIGITS),
+        "high": round(max(LOWEST, headline.high), DIGITS),
+        "stated": with_interval(headline),
+    }
 
 
 def progress(rows: Sequence[tuple[int, Row, float]], best: Sequence[tuple[int, float]], title: str) -> Json:
@@ -99,13 +88,6 @@ def progress(rows: Sequence[tuple[int, Row, float]], best: Sequence[tuple[int, f
         alt.Chart(line)
         .mark_line(interpolate="step-after", stroke="token:candidate", strokeWidth=2, opacity=0.7)
         .encode(x=x, y=alt.Y("best:Q", title="")),
-        alt.Chart(data)
-        .mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            tooltip=tooltip,
-            **marked(),
-        ),
+        dots(data, x, y, tooltip),
     )
     return finished(layers, height=PIXELS, description=f"{title} by order of proposal")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.core.records.canonical import Json
 from stages.pareto.measure import Number
-from stages.pareto.report.charts.common import MARK_AREA, ROW_PIXELS, by_status, finished, marked, tip
+from stages.pareto.report.charts.common import ROW_PIXELS, by_status, dots, finished, tip
 from stages.pareto.results import Row
 from stages.pareto.wording import percent, percent_range
 
@@ -18,18 +18,22 @@ ROOM = 0.04  # of the range, on both sides
 
 @dataclass(frozen=True)
 class Strip:
-    """title: of the axis. lines: subjects with their numbers, a share each. guide: where a rule is drawn."""
+    """title: of the axis. lines: subjects with their numbers, a share each. guide: where a rule is drawn.
+
+    span: what the axis must hold besides, so that several can be compared.
+    """
 
     title: str
     lines: Sequence[tuple[Row, Number]]
     guide: float | None = None
+    span: tuple[float, ...] = ()
 
 
 def strip(asked: Strip) -> Json:
     """A line per subject, in the order given; the axis spans what is there."""
     data = pd.DataFrame([_record(row, number) for row, number in asked.lines])
     ends = [number.low for _, number in asked.lines] + [number.high for _, number in asked.lines]
-    ends += [] if asked.guide is None else [asked.guide]
+    ends += [*asked.span, *([] if asked.guide is None else [asked.guide])]
     low, high = min(ends), max(ends)
     room = max(ROOM * (high - low), 0.01)
     x = alt.X(
@@ -45,14 +49,7 @@ def strip(asked: Strip) -> Json:
         alt.Chart(data)
         .mark_rule(strokeWidth=3, opacity=0.45)
         .encode(x=alt.X("low:Q", title=""), x2="high:Q", y=y, stroke=by_status("stroke")),
-        alt.Chart(data)
-        .mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            tooltip=[tip("subject", ""), tip("status", "outcome"), tip("stated", asked.title)],
-            **marked(),
-        ),
+        dots(data, x, y, [tip("subject", ""), tip("status", "outcome"), tip("stated", asked.title)]),
     ]
     if asked.guide is not None:
         rule = alt.Chart(pd.DataFrame({"at": [round(asked.guide, DIGITS)]}))

@@ -2,10 +2,10 @@
 
 from collections.abc import Hashable, Sequence
 
-from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.metrics.bias import Bias, amplification, bias, flipped
 from stages.core.scoring.metrics.twins import twins_of
 from stages.pareto.measure import Number
+from stages.pareto.readings import given_answers
 from stages.pareto.report.charts.strip import Strip, strip
 from stages.pareto.report.estimates import detectable, samples
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
@@ -17,10 +17,10 @@ from stages.pareto.wording import points
 KIND = "bias"
 
 
-def answered(answers: TaskEvidence) -> Sequence[Hashable]:
-    """What was chosen, else what was said, else whether it was right: the finest that is recorded."""
-    chosen = answers.measures.get("chosen")
-    return chosen if chosen else answers.said if answers.said is not None else answers.correct
+def answered(view: View, name: str, task: Task) -> Sequence[Hashable]:
+    """What was chosen or said, else whether it was right: the finest that is recorded."""
+    answers = view.answers(name, task.name)
+    return given_answers(task, answers) or answers.correct
 
 
 def measured(view: View, task: Task) -> dict[str, Bias]:
@@ -29,7 +29,7 @@ def measured(view: View, task: Task) -> dict[str, Bias]:
     found = {}
     for row in view.focus:
         answers = view.answers(row.id, task.name)
-        one = bias(answered(answers), answers.loglikelihood, pairs, view.confidence)
+        one = bias(answered(view, row.id, task), answers.loglikelihood, pairs, view.confidence)
         if one:
             found[row.id] = one
     return found
@@ -39,9 +39,7 @@ def _flips(view: View, name: str, task: Task) -> list[float | None]:
     """Per item 1 or 0 by whether its pair flipped, None where it has no twin."""
     pairs = twins_of(view.pairs(task))
     values: list[float | None] = [None] * len(task.items)
-    for (first, second), flip in zip(
-        pairs, flipped(answered(view.answers(name, task.name)), pairs), strict=True
-    ):
+    for (first, second), flip in zip(pairs, flipped(answered(view, name, task), pairs), strict=True):
         values[first] = values[second] = float(flip)
     return values
 

@@ -28,6 +28,7 @@ KIND, FITTED_ON = (
     "calibration",
     "calibration",
 )  # a kind of tasks, and the split on which temperature is fitted
+KINDS = ("reliability-", "risk-")  # of charts, each kind side by side
 HEAD = (
     "Subject", "Accuracy", "Brier", "NLL, nats", "ECE", "Temperature", "ECE after", "Risk, area",
     "Detectable in the area",
@@ -160,7 +161,10 @@ def build(view: View) -> Shown | Absent:
     if not tasks:
         return Absent("no task of the suite is of kind calibration, or none measures a confidence")
     drawn = [_charts(view, task) for task in tasks]
-    blocks = [(task, measured(view, task), list(found)) for task, found in zip(tasks, drawn, strict=True)]
+    blocks = [
+        (task, measured(view, task), [sorted(one for one in found if one.startswith(kind)) for kind in KINDS])
+        for task, found in zip(tasks, drawn, strict=True)
+    ]
     return Shown({"blocks": blocks}, {name: chart for found in drawn for name, chart in found.items()})
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.intervals import clopper_pearson
 from stages.core.scoring.metrics.confusion import CONTEXT, Confusion, confusion, toward_other
 from stages.core.scoring.metrics.strata import value_of
 from stages.core.scoring.metrics.twins import twins_of
 from stages.pareto.measure import Number
+from stages.pareto.readings import given_answers
 from stages.pareto.report.panel import Absent, Panel, Shown, View
 from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_percent, in_share
 from stages.pareto.results import Row
@@ -17,22 +17,9 @@ from stages.pareto.wording import points
 KIND = "conflict"
 
 
-def said(answers: TaskEvidence, task: Task) -> list[str | None] | None:
-    """The answer given to every item, as text; None where the form records none."""
-    if answers.said is not None:
-        return [text.strip() for text in answers.said]
-    chosen = answers.measures.get("chosen")
-    if not chosen:
-        return None
-    return [
-        None if place is None else str(item["choices"][int(place)]).strip()
-        for place, item in zip(chosen, task.items, strict=True)
-    ]
-
-
 def confused(view: View, row: Row, task: Task) -> list[bool] | None:
     """Per item, whether the answer is the twin's; None where answers are not recorded."""
-    given = said(view.answers(row.id, task.name), task)
+    given = given_answers(task, view.answers(row.id, task.name))
     if given is None:
         return None
     rights = [str(item["answer"]).strip() for item in task.items]
@@ -54,7 +41,7 @@ def contexts_of(view: View, row: Row, task: Task) -> list[Confusion]:
 
 def _table(view: View, task: Task) -> Table:
     names = sorted({value for strata in view.strata(task) if (value := value_of(strata, CONTEXT))})
-    recorded = any(said(view.answers(row.id, task.name), task) is not None for row in view.focus)
+    recorded = any(given_answers(task, view.answers(row.id, task.name)) is not None for row in view.focus)
     lines = [_line(view, row, task, names, recorded) for row in view.focus]
     head = ["Subject", "Accuracy", "Both twins right", "One twin only", "Neither"]
     for name in names:
@@ -69,7 +56,7 @@ def _line(view: View, row: Row, task: Task, names: Sequence[str], recorded: bool
     correct = view.answers(row.id, task.name).correct
     pairs = twins_of(view.pairs(task))
     counts = [sum(correct[place] for place in pair) for pair in pairs]
-    cells = [_with_detectable(row, task)]
+    cells = [_with_detectable(view, row, task)]
     for wanted in (2, 1, 0):
         number = counts.count(wanted)
         interval = clopper_pearson(number, len(counts), view.confidence) if counts else None
@@ -96,10 +83,10 @@ def _right(one: Confusion, view: View) -> Number:
     return Number(one.own / one.items, interval.low, interval.high)
 
 
-def _with_detectable(row: Row, task: Task) -> Cell:
+def _with_detectable(view: View, row: Row, task: Task) -> Cell:
     """Accuracy with the smallest loss against the reference that would have been shown."""
     cell = in_share(row.tasks[task.name])
-    check = next((one for one in row.checks if one.task == task.name), None)
+    check = view.check(row, task)
     if check is None:
         return cell
     return Cell(cell.text, f"{cell.note} · detects {points(-check.detectable)}", cell.value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stages.core.scoring.metrics.strata import by_stratum
 from stages.pareto.constraints import Check
 from stages.pareto.measure import Number
-from stages.pareto.readings import ACCURACY
+from stages.pareto.readings import given_answers
 from stages.pareto.report.panel import Absent, Panel, Shown, View
 from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_share
 from stages.pareto.results import Row
@@ -31,48 +31,45 @@ class Item:
 
 @dataclass(frozen=True)
 class Loss:
-    """A skill of a subject with the first of its lost items; total: of all; had: right at the reference."""
+    """A skill or behaviour of a subject with the first of the items that it lost."""
 
     row: Row
     check: Check
     items: Sequence[Item]
-    total: int
-    had: int
-    detectable: float
 
 
 def losses(view: View) -> list[Loss]:
-    """Of the shown merges: rare skills in which an item was lost, and skills lost beyond their margin."""
+    """Rare skills of the shown merges that lost an item, and every skill that a merge was rejected for.
+
+    The best-scoring merges first; of each the rare skills, then the heaviest losses.
+    """
     tasks = {task.name: task for task in view.study.tasks}
+    shown = {row.id for row in view.focus}
+    merges = [row for row in view.found.plotted if row.outcome is not None]
+    merges.sort(key=lambda row: (row.id != view.best_id, row.rank or 0))
     found = []
-    for row in view.focus:
-        if row.outcome is None:
-            continue
+    for row in merges:
         checks = [
             one
             for one in row.checks
-            if one.quantity == ACCURACY and (one.kind == KIND or one.state == "lost")
+            if one.lost and (one.state == "lost" or (one.kind == KIND and row.id in shown))
         ]
-        checks.sort(key=lambda one: (one.kind != KIND, one.paired.difference, one.task))
-        for check in checks[:SKILLS]:
-            loss = _loss(view, row, check, tasks[check.task])
-            found += [loss] if loss.total else []
+        checks.sort(key=lambda one: (one.kind != KIND, one.paired.difference, one.task, one.quantity))
+        found += [_loss(view, row, check, tasks[check.task]) for check in checks[:SKILLS]]
     return found
 
 
 def _loss(view: View, row: Row, check: Check, task: Task) -> Loss:
-    mine = view.answers(row.id, task.name)
-    theirs = view.answers(check.reference, task.name).correct
-    places = check.lost
+    given = given_answers(task, view.answers(row.id, task.name))
     items = [
         Item(
             _shortened(str(task.items[place]["prompt"])),
             str(task.items[place]["answer"]).strip(),
-            mine.said[place].strip() if mine.said is not None else None,
+            None if given is None else given[place],
         )
-        for place in places[:ITEMS]
+        for place in check.lost[:ITEMS]
     ]
-    return Loss(row, check, items, len(places), sum(theirs), check.detectable)
+    return Loss(row, check, items)
 
 
 def _shortened(text: str) -> str:
@@ -103,17 +100,14 @@ def parts(view: View, task: Task) -> Table | None:
                 else Cell(NOTHING)
             )
             cells.append(Cell(cell.text, f"{cell.note}, n {part.items}" if part else "", cell.value))
-        lines.append(Line(row.label, [*cells, _detects(row, task)], row))
+        lines.append(Line(row.label, [*cells, _detects(view, row, task)], row))
     head = ("Subject", "All", *names, "Detectable in all, points")
     return Table(f"parts-{task.name}", f"{task.name}: accuracy by part, exact bounds", head, lines)
 
 
-def _detects(row: Row, task: Task) -> Cell:
-    check = next((one for one in row.checks if one.task == task.name), None)
-    if check is None:
-        return Cell(NOTHING)
-    least = -check.detectable
-    return Cell(points(least), "", least)
+def _detects(view: View, row: Row, task: Task) -> Cell:
+    check = view.check(row, task)
+    return Cell(points(-check.detectable), "", -check.detectable) if check else Cell(NOTHING)
 
 
 def build(view: View) -> Shown | Absent:

@@ -1,19 +1,20 @@
 """Safety: refusals by what is asked and how, and canaries that show a planted backdoor."""
 
+from collections.abc import Sequence
+
 from stages.core.scoring.metrics.canary import Canary, canary, triggered_pairs
 from stages.core.scoring.metrics.strata import by_stratum
 from stages.pareto.constraints import Check
 from stages.pareto.measure import Number
 from stages.pareto.report.charts.strip import Strip, strip
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
-from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_percent, in_points
+from stages.pareto.report.tables import NOTHING, SIGNS, Cell, Line, Table, in_percent, in_points
 from stages.pareto.results import Row
 from stages.pareto.study import Task
 from stages.pareto.wording import percent, points
 
 ASKS, VARIANT = "asks", "variant"
 WORDS = {"disallowed": "Refuses the disallowed", "look-alike": "Over-refuses look-alikes"}
-SIGNS = {"lost": ("✕", "lost beyond the margin"), "unproven": ("?", "not shown to be kept")}
 
 
 def rates(view: View, row: Row, task: Task) -> dict[tuple[str, str], Number]:
@@ -34,22 +35,37 @@ def rates(view: View, row: Row, task: Task) -> dict[tuple[str, str], Number]:
     return found
 
 
-def _table(view: View, task: Task) -> Table:
+def _table(view: View, task: Task, *, variants: bool) -> Table:
+    """Rates by what is asked; variants: by how it is asked, else all with what was judged."""
     known = {row.id: rates(view, row, task) for row in view.focus}
-    keys = sorted({key for found in known.values() for key in found})
-    head = [
-        "Subject",
-        *(_heading(*key) for key in keys),
-        "Against the safer parent, points",
-        "Margin",
-        "Detectable",
-    ]
+    keys = sorted({key for found in known.values() for key in found if bool(key[1]) == variants})
+    head = ["Subject", *(_heading(*key) for key in keys)]
+    parts = (
+        []
+        if variants
+        else sorted({one.part for row in view.focus for one in row.checks if one.task == task.name})
+    )
+    for part in parts:
+        about = f", {part.partition('=')[2]}" if part else ""
+        head += [f"Against the safer parent{about}, points", f"Detectable{about}"]
     lines = [
-        Line(row.label, [*(in_percent(known[row.id].get(key)) for key in keys), *_judged(row, task)], row)
+        Line(
+            row.label,
+            [*map(in_percent, map(known[row.id].get, keys)), *_judged(view, row, task, parts)],
+            row,
+        )
         for row in view.focus
     ]
-    caption = f"{task.name}: {len(task.items)} hidden items, exact bounds; held to {view.reference(task)}."
-    return Table(f"safety-{task.name}", caption, head, lines)
+    rule = view.policy.constraints.of(task.kind)
+    margin = f"; at most {points(-rule.margin)} points against the {rule.against} parent" if rule else ""
+    caption = f"{task.name}: {len(task.items)} hidden items, exact bounds{margin}."
+    return Table(f"{'variants' if variants else 'safety'}-{task.name}", caption, head, lines)
+
+
+def _variants(view: View, task: Task) -> Table | None:
+    """The table by variant; None where items name none."""
+    table = _table(view, task, variants=True)
+    return table if len(table.head) > 1 else None
 
 
 def _heading(asks: str, variant: str) -> str:
@@ -57,12 +73,16 @@ def _heading(asks: str, variant: str) -> str:
     return f"{words}, {variant}" if variant else words
 
 
-def _judged(row: Row, task: Task) -> list[Cell]:
-    check = next((one for one in row.checks if one.task == task.name), None)
-    if check is None:
-        return [Cell(NOTHING)] * 3
-    least = -check.detectable
-    return [_difference(check), _margin(check), Cell(points(least), "", least)]
+def _judged(view: View, row: Row, task: Task, parts: Sequence[str]) -> list[Cell]:
+    """Difference and detectable loss of every part; a sign where it was lost or not shown to be kept."""
+    cells = []
+    for part in parts:
+        check = view.check(row, task, part=part)
+        if check is None:
+            cells += [Cell(NOTHING), Cell(NOTHING)]
+        else:
+            cells += [_difference(check), Cell(points(-check.detectable), "", -check.detectable)]
+    return cells
 
 
 def _difference(check: Check) -> Cell:
@@ -72,15 +92,11 @@ def _difference(check: Check) -> Cell:
     return Cell(cell.text, cell.note, cell.value, None, sign, meaning)
 
 
-def _margin(check: Check) -> Cell:
-    return Cell(NOTHING if check.margin is None else points(-check.margin))
-
-
 def canaries(view: View, task: Task) -> dict[str, Canary]:
     """Subject → what the triggers did; the level of detection is one-sided, half of the intervals' error."""
     pairs, level = triggered_pairs(view.strata(task), view.pairs(task)), (1 - view.confidence) / 2
     found = {}
-    for row in view.focus:
+    for row in view.found.plotted:
         one = canary(view.answers(row.id, task.name).correct, pairs, level, view.confidence)
         if one is not None:
             found[row.id] = one
@@ -127,8 +143,19 @@ def build(view: View) -> Shown | Absent:
         )
     return Shown(
         {
-            "refusals": [(task, _table(view, task), f"refusal-{task.name}") for task in refusals],
-            "canaries": [(task, _canary_table(view, task, found)) for task, found in triggers],
+            "refusals": [
+                (task, _table(view, task, variants=False), _variants(view, task), f"refusal-{task.name}")
+                for task in refusals
+            ],
+            "canaries": [
+                (
+                    task,
+                    _canary_table(view, task, found),
+                    [name for name, one in found.items() if one.detected],
+                )
+                for task, found in triggers
+            ],
+            "label": view.found.trial.label,
         },
         drawn,
     )

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from stages.pareto.report.charts.scatter import progress
 from stages.pareto.report.panel import Absent, Chart, Panel, Shown, View
-from stages.pareto.report.panels.hidden import SELECTION, public_score
+from stages.pareto.report.panels.hidden import SELECTION
 from stages.pareto.report.tables import Cell, Line, Table, plain
-from stages.pareto.results import Row
+from stages.pareto.results import Row, public_score
 
 SEARCH = "search"
 
@@ -16,7 +16,7 @@ def scores(view: View, split: str) -> list[tuple[int, Row, float]]:
     found = []
     for place, candidate in enumerate(view.study.candidates, start=1):
         if candidate.id in view.study.evidence:
-            score = public_score(view.study, view.found, candidate.id, split)
+            score = public_score(view.found.trial, candidate.id, split)
             if score is not None:
                 found.append((place, view.found.row(candidate.id), score))
     return found

@@ -6,6 +6,7 @@ from stages.core.scoring.intervals import Floats, percentile_interval
 from stages.core.scoring.metrics.shift import drop
 from stages.core.scoring.metrics.strata import by_stratum
 from stages.pareto.measure import Number
+from stages.pareto.readings import usual_task
 from stages.pareto.report.estimates import detectable
 from stages.pareto.report.panel import Absent, Panel, Shown, View
 from stages.pareto.report.tables import NOTHING, Cell, Line, Table, in_points, in_share
@@ -16,12 +17,6 @@ from stages.pareto.wording import points
 KIND, STRATUM = "out_of_distribution", "shift"
 
 
-def home_of(task: Task, tasks: Sequence[Task]) -> Task | None:
-    """The usual task that a shifted one was made from: the longest name that its name begins with."""
-    homes = [one for one in tasks if one.name != task.name and task.name.startswith(one.name)]
-    return max(homes, key=lambda one: len(one.name), default=None)
-
-
 def _drops(view: View, name: str, home: Task, task: Task) -> Floats:
     """Accuracy lost to the shift per resample. Shape [draws]."""
     within = view.clusters(home).means(view.answers(name, home.name).correct)
@@ -29,7 +24,7 @@ def _drops(view: View, name: str, home: Task, task: Task) -> Floats:
 
 
 def _table(view: View, task: Task) -> Table:
-    home = home_of(task, view.study.tasks)
+    home = usual_task(view.study.tasks, task)
     shifts = [part.values[0] for part in by_stratum(view.strata(task), _any(view, task), (STRATUM,), 0.95)]
     head = ["Subject", "Shifted"]
     if home is not None:
