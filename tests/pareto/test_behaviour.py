@@ -13,6 +13,7 @@ from stages.pareto.constraints import ITSELF, Check, checks, worst_state
 from stages.pareto.measure import measure
 from stages.pareto.readings import usual_task
 from stages.pareto.study import Study, Task
+from tests.pareto.laboratory import policy
 from tests.pareto.memory import PARENTS, answers, holding, study, task
 
 TWINS = [{"pair": str(n // 2)} for n in range(80)]
@@ -82,7 +83,12 @@ def test_running_text_is_held_to_its_nats_a_token_and_has_no_accuracy() -> None:
 
 def test_a_conflict_answered_as_in_the_other_context_is_confusion_and_a_mere_mistake_is_not() -> None:
     items = [
-        {"pair": str(n // 2), "answer": f"{'lr'[n % 2]}\n", "choices": ["l\n", "r\n", "z\n"]}
+        {
+            "pair": str(n // 2),
+            "answer": f"{'lr'[n % 2]}\n",
+            "choices": ["l\n", "r\n", "z\n"],
+            "strata": [f"context={'ab'[n % 2]}"],
+        }
         for n in range(80)
     ]
     one, policy = task("turn", "conflict", items), holding(confusion={"margin": 0.1, "against": "worse"})
@@ -100,7 +106,10 @@ def test_a_conflict_answered_as_in_the_other_context_is_confusion_and_a_mere_mis
 
 
 def test_what_was_said_tells_confusion_as_well() -> None:
-    items = [{"pair": str(n // 2), "answer": f"{'lr'[n % 2]}\n"} for n in range(80)]
+    items = [
+        {"pair": str(n // 2), "answer": f"{'lr'[n % 2]}\n", "strata": [f"context={'ab'[n % 2]}"]}
+        for n in range(80)
+    ]
     said = answers([0, 1] * 40, said=["r\n", "r\n"] * 40)
     found = of(task("turn", "conflict", items), holding(), said, answers([1] * 80, said=["l", "r"] * 40))
     assert found["confusion"].value == 0.5
@@ -193,9 +202,27 @@ def test_a_margin_on_rounding_asks_for_every_judged_subject_on_every_niche() -> 
 def test_a_margin_on_what_a_task_does_not_measure_is_refused(
     name: str, kind: str, margin: Mapping[str, Any], needs: str
 ) -> None:
-    one = task("plain", kind, [{}] * 20)
+    one = task("plain", kind, [{"strata": ["context=a"]}] * 20)
     with pytest.raises(LabError, match=f"policy.behaviour.{name} sets a margin, and task 'plain'.*{needs}"):
         of(one, holding(**{name: margin}), answers([1] * 20), answers([1] * 20))
+
+
+def test_a_conflict_without_contexts_is_asked_for_no_confusion() -> None:
+    policy = holding(confusion={"margin": 0.1, "against": "worse"})
+    found = of(task("turn", "conflict", TWINS), policy, answers([1] * 80), answers([1] * 80))
+    assert set(found) == {"accuracy"}
+
+
+def test_a_task_of_few_items_is_judged_and_a_niche_of_few_is_refused() -> None:
+    found = of(task("upper", "rare", [{}] * 3), holding(), answers([1] * 3), answers([1] * 3))
+    low = found["accuracy"].paired.interval.low
+    assert low == pytest.approx(-(1 - 0.0125 ** (1 / 3)))  # three equal answers prove little
+    whole = study([], {name: {} for name in ("base", *PARENTS)})
+    strict = holding().model_copy(update={"front": policy(front={"min_clusters": 50}).front})
+    with pytest.raises(
+        LabError, match=r"'niche pico-a' has 40 hidden clusters by 'pair', and 50 are asked for"
+    ):
+        measure(whole, strict)
 
 
 def test_without_a_margin_what_is_not_measured_is_left_out() -> None:
