@@ -84,7 +84,7 @@ def shortfall(task: TaskPlan, items: Sequence[Item], policy: Policy) -> Iterator
 
 def hidden_clusters(kind: str, policy: Policy) -> int:
     """Fewest hidden questions by which a loss can be told from chance, or kept be shown, under the policy."""
-    from stages.core.scoring.intervals import clusters_to_show  # scipy takes a second to import
+    from stages.core.scoring.paired import clusters_to_show  # scipy takes a second to import
 
     rule = policy.constraints.of(kind)
     least = policy.front.min_clusters
