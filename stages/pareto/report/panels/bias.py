@@ -24,7 +24,7 @@ def answered(view: View, name: str, task: Task) -> Sequence[Hashable]:
 
 
 def measured(view: View, task: Task) -> dict[str, Bias]:
-    """Subject → its flips and gaps: those shown in every panel, and whoever flips twice as much as parents."""
+    """Subject → its flips and gaps: those shown in every panel, and who flips twice as much as parents."""
     pairs = twins_of(view.pairs(task))
     found = {}
     for row in view.found.plotted:
