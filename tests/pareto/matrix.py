@@ -86,7 +86,7 @@ def _cases(data: Path) -> None:
         _write(data, task, lines)
     for task in STRATA:
         _write(data, task, _read(data, task))
-    for task in ("turn", CHOSEN):
+    for task in ("turn", "lend", CHOSEN):
         _write(data, task, [{**item, "choices": list(CHOICES)} for item in _read(data, task)])
 
 

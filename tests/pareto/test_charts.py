@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from stages.core.records.canonical import Json
-from stages.pareto.report import charts
+from stages.pareto.report.charts.front import front
+from stages.pareto.report.charts.intervals import intervals
+from stages.pareto.report.graph import graph_of
 from stages.pareto.report.layout import Axis, Box, Layout, layout
 from stages.pareto.report.lineage import descent
 from stages.pareto.report.markdown import mermaid
@@ -38,13 +40,13 @@ def strings(tree: Json) -> list[str]:
 
 
 def test_a_specification_is_the_same_however_often_it_is_made(found: Results, placed: Layout) -> None:
-    first, second = (json.dumps(charts.front(found, placed), sort_keys=True) for _ in range(2))
+    first, second = (json.dumps(front(found, placed), sort_keys=True) for _ in range(2))
     assert first == second
-    assert json.dumps(charts.intervals(found)) == json.dumps(charts.intervals(found))
+    assert json.dumps(intervals(found)) == json.dumps(intervals(found))
 
 
 def test_every_colour_is_a_variable_of_the_style_sheet(found: Results, placed: Layout) -> None:
-    spec = charts.front(found, placed)
+    spec = front(found, placed)
     tokens = {text for text in strings(spec) if text.startswith("token:")}
     assert tokens
     for token in tokens:
@@ -53,7 +55,7 @@ def test_every_colour_is_a_variable_of_the_style_sheet(found: Results, placed: L
 
 
 def test_the_line_of_the_chart_steps_down_then_right(found: Results, placed: Layout) -> None:
-    spec = charts.front(found, placed)
+    spec = front(found, placed)
     lines = [layer for layer in spec["layer"] if layer["mark"]["type"] == "line"]
     assert [line["mark"]["interpolate"] for line in lines] == ["step-before"]  # d3: y first, then x
     points = spec["datasets"][lines[0]["data"]["name"]]
@@ -62,7 +64,7 @@ def test_the_line_of_the_chart_steps_down_then_right(found: Results, placed: Lay
 
 
 def test_every_evaluated_subject_is_in_the_chart_once(found: Results, placed: Layout) -> None:
-    spec = charts.front(found, placed)
+    spec = front(found, placed)
     layers = [
         layer
         for layer in spec["layer"]
@@ -117,7 +119,7 @@ def test_the_lineage_of_the_recommended_merge_is_a_graph_of_its_inputs(found: Re
     assert [(origin.id, origin.role) for origin in line.origins] == [
         ("base", "base"), ("pico-a", "parent"), ("pico-b", "parent"),
     ]  # fmt: skip
-    graph = mermaid(found, line)
+    graph = mermaid(graph_of(found, line))
     assert graph.startswith("flowchart LR\n")
     assert graph.count("--> recipe") == 3
     assert "ties v1<br/>density 0.2, lambda 1" in graph

@@ -43,8 +43,8 @@ def marked() -> dict[str, Any]:
 def dots(data: pd.DataFrame, x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]) -> alt.Chart:
     """A mark per row, told apart by its status."""
     points = alt.Chart(data).mark_point(size=MARK_AREA, strokeWidth=2, opacity=1)
-    chart: alt.Chart = points.encode(x=x, y=y, tooltip=tooltip, **marked())
-    return chart
+    drawn: alt.Chart = points.encode(x=x, y=y, tooltip=tooltip, **marked())
+    return drawn
 
 
 def tip(field: str, title: str) -> alt.Tooltip:

@@ -24,15 +24,17 @@ def answered(view: View, name: str, task: Task) -> Sequence[Hashable]:
 
 
 def measured(view: View, task: Task) -> dict[str, Bias]:
-    """Subject → its flips and gaps."""
+    """Subject → its flips and gaps: those shown in every panel, and who flips twice as much as parents."""
     pairs = twins_of(view.pairs(task))
     found = {}
-    for row in view.focus:
+    for row in view.found.plotted:
         answers = view.answers(row.id, task.name)
         one = bias(answered(view, row.id, task), answers.loglikelihood, pairs, view.confidence)
         if one:
             found[row.id] = one
-    return found
+    worst = max((found[name].flips for name in view.study.experiment.parents if name in found), default=0)
+    shown = {row.id for row in view.focus}
+    return {name: one for name, one in found.items() if name in shown or one.flips > max(1, 2 * worst)}
 
 
 def _flips(view: View, name: str, task: Task) -> list[float | None]:

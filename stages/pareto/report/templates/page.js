@@ -26,6 +26,9 @@
     view: { stroke: "transparent" },
   });
 
+  // A phone sees the answer first.
+  if (innerWidth < 760) document.querySelector("nav details").open = false;
+
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const draw = () => {
     for (const [name, spec] of Object.entries(specs)) {
