@@ -6,9 +6,9 @@ import pytest
 
 from stages.core.records.canonical import read_json, write_json
 from stages.core.records.evidence import KINDS
-from stages.pareto.outcomes import Trial, trial
 from stages.pareto.report.marks import MARKS
 from stages.pareto.study import load
+from stages.pareto.trial import Trial, trial
 from tests.pareto.laboratory import BASELINES, EXPERIMENT, build, policy, skill
 
 BEST = skill(0.98, 0.98)

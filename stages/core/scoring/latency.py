@@ -9,13 +9,12 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from stages.core.records.canonical import Json
 
-RULE: Final = "latency/1"
 PROMPT = 64  # tokens that are read at once
 TOKENS = 8  # that are decoded one by one after them
 ROUNDS = 20  # of all subjects; a p95 of fewer is no p95
