@@ -5,6 +5,7 @@ import pytest
 from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.multiplicity import holm
 from stages.core.scoring.paired import detectable_rate
+from stages.pareto.answer import answer
 from stages.pareto.claims import HEADLINE
 from stages.pareto.outcomes import decide
 from stages.pareto.trial import Trial, trial
@@ -99,3 +100,14 @@ def test_a_router_is_a_baseline_to_beat_and_a_bound_is_none() -> None:
     assert "oracle" not in tried.checks
     claim = tried.claims["one"][-1]
     assert (claim.on, claim.against, claim.p) == (HEADLINE, "router", 1.0)
+
+
+def test_where_a_router_wins_the_answer_and_its_rung_say_router() -> None:
+    found = {name: {"upper": answers([1] * 100)} for name in ("base", *PARENTS, "router")}
+    found["one"] = {"upper": losing(90)}
+    tried = trial(
+        study([task("upper", "rare", [{}] * 100)], found), holding(rare={"margin": 0.1, "against": "worse"})
+    )
+    said = answer(tried, decide(tried))
+    assert (said.name, said.rung, said.subject) == ("the ensemble wins", "router", "router")
+    assert said.sentence.startswith("The router wins: router recovers 100")

@@ -14,6 +14,7 @@ import hashlib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,11 @@ class Clusters:
         """How many clusters there are."""
         return len(self.sizes)
 
+    @cached_property
+    def items(self) -> Floats:
+        """How many items each resample holds. Shape [draws]."""
+        return np.asarray(self.counts @ self.sizes)
+
     def means(self, values: Sequence[float] | Floats) -> Floats:
         """Mean of `values` (one per item) over the items of each resample; NaN without any. Shape [draws].
 
@@ -60,9 +66,8 @@ class Clusters:
             wanted = len(self.item_cluster)
             raise LabError(f"expected {wanted} answers, got {len(values)}. Run `dvc repro eval`.")
         sums = np.bincount(self.item_cluster, weights=np.asarray(values, dtype=np.float64))
-        items = self.counts @ self.sizes
-        undefined = np.full_like(items, np.nan)
-        return np.asarray(np.divide(self.counts @ sums, items, out=undefined, where=items > 0))
+        undefined = np.full_like(self.items, np.nan)
+        return np.asarray(np.divide(self.counts @ sums, self.items, out=undefined, where=self.items > 0))
 
     def part(self, places: Sequence[int]) -> "Clusters":
         """The items at `places` alone, in that order, on the same resamples: pass them `values` of their own.
@@ -70,6 +75,7 @@ class Clusters:
         A resample may hold none of a small part; its mean is NaN there.
         """
         part = copy.copy(self)
+        part.__dict__.pop("items", None)  # the cached property is of the whole
         kept, part.item_cluster = np.unique(self.item_cluster[list(places)], return_inverse=True)
         part.sizes = np.bincount(part.item_cluster).astype(np.float64)
         part.counts = self.counts[:, kept]

@@ -70,8 +70,8 @@ def paired_difference(
     at half the error), so that it keeps its level with few items or none that differ. Twins that are lost
     together count as one loss: a coin is flipped per cluster.
     """
-    samples = clusters.means(mine) - clusters.means(theirs)
     change = np.asarray(mine, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
+    samples = clusters.means(change)
     gains, losses = _moved(change, clusters)
     each = 1 - (1 - confidence) / 2
     up = clopper_pearson(gains, clusters.number, each)
