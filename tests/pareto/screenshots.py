@@ -22,8 +22,8 @@ def small(page: Page, height: int) -> bytes:
     raise SystemExit(f"the picture is over {LIMIT_BYTES} bytes at any scale: take fewer pixels than {height}")
 
 
-def shoot(page: Page, folder: Path) -> None:
-    """Write light.png, dark.png and narrow.png."""
+def shoot(page: Page, path: Path, folder: Path) -> None:
+    """Write light.png, dark.png and narrow.png, the page opened anew for each."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, about, height in (
         ("light", {"scheme": "light", "width": 1280}, 1500),
@@ -31,6 +31,7 @@ def shoot(page: Page, folder: Path) -> None:
         ("narrow", {"scheme": "light", "width": 390, "height": 844}, 1700),
     ):
         page.emulate(**about)
+        page.open(path)
         (folder / f"{name}.png").write_bytes(small(page, height))
 
 
@@ -41,9 +42,7 @@ def main() -> None:
     if CHROMIUM is None:
         raise SystemExit("no chromium on this machine")
     with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as tab:
-        tab.emulate(width=1280)
-        tab.open(page)
-        shoot(tab, folder)
+        shoot(tab, page, folder)
 
 
 if __name__ == "__main__":
