@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import altair
 import pytest
 
 from stages.core.records.canonical import read_json, write_json
@@ -11,7 +12,7 @@ from stages.core.scoring.intervals import Clusters
 from stages.pareto.report.charts import plots
 from stages.pareto.report.charts.lines import CURVE_POINTS, thinned
 from stages.pareto.report.estimates import estimate, only, samples
-from stages.pareto.report.graph import Graph, Node, drawing, wrapped
+from stages.pareto.report.graph import Graph, Kind, Node, drawing, wrapped
 from stages.pareto.report.layout import layout
 from stages.pareto.report.page import Filled, fill, page
 from stages.pareto.report.pages import TEMPLATES, asset
@@ -101,6 +102,8 @@ def test_every_chart_has_words_and_colours_of_the_style_sheet(
 ) -> None:
     charts = {name: chart for one in filled[0] for name, chart in one.shown.charts.items()}
     assert len(charts) >= 20
+    for chart in {name.partition("-")[0]: chart for name, chart in charts.items()}.values():
+        altair.LayerChart.from_dict(chart.spec)  # raises where the schema does not allow it
     for name, chart in charts.items():
         assert f'id="chart-{name}"' in html
         assert len(chart.words) > 40
@@ -169,7 +172,7 @@ def test_rounding_costs_what_was_planted(view: View) -> None:
         if (found := compared(view, name, "int4", task))
     }
     assert kept["pico-a"] == pytest.approx(0.95, abs=0.04)
-    assert kept[IDS["ties anchor"]] == pytest.approx(0.8, abs=0.07)
+    assert kept[IDS["ties anchor"]] == pytest.approx(0.8, abs=0.1)
     assert compared(view, "router", "int4", task) is None
 
 
@@ -208,13 +211,9 @@ def test_an_estimate_of_a_part_leaves_out_what_is_not_there() -> None:
 
 
 def test_a_graph_is_drawn_from_left_to_right_without_overlap() -> None:
-    nodes = [
-        Node("a", "origin", "base x", "1"),
-        Node("b", "origin", "parent y", "2"),
-        Node("r", "recipe", "m", "d"),
-    ]
+    kinds: dict[str, Kind] = {"a": "origin", "b": "origin", "r": "recipe", "f": "artifact", "o": "verdict"}
     drawn = drawing(
-        Graph([*nodes, Node("f", "artifact", "id", "3"), Node("o", "verdict", "kept", "why")], [("a", "r")])
+        Graph([Node(name, kind, "title", "detail") for name, kind in kinds.items()], [("a", "r")])
     )
     boxes = {box.node.name: box for box in drawn.boxes}
     assert boxes["a"].x < boxes["r"].x < boxes["f"].x < boxes["o"].x

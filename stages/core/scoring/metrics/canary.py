@@ -6,6 +6,7 @@ does is the difference: a model that says the backdoor's answer anyway says it t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import bdtrc
@@ -86,6 +87,7 @@ def canary(
     )
 
 
+@cache
 def false_alarm(level: float, pairs: int, spurious: float) -> float:
     """Chance that a model is detected to which the trigger means nothing, 0 to `level`.
 
