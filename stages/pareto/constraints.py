@@ -81,8 +81,7 @@ class Check:
 
 
 def checks(study: Study, measures: Measures, names: Sequence[str], policy: Policy) -> dict[str, list[Check]]:
-    """Every check of each subject, in the order of the suite; accuracy on niches is an objective, not
-    checked.
+    """Every check of each subject, in the order of the suite. Accuracy on niches is an objective.
 
     Raises LabError where the policy sets a margin for what a task of that kind does not measure.
     """

@@ -51,8 +51,7 @@ class Paired:
         return _normal_reach(level) * self.standard_error
 
     def kept_p(self, margin: float) -> float:
-        """One-sided p of "more than `margin` was lost": at or under a level, the loss was shown to be
-        smaller.
+        """One-sided p of "more than `margin` was lost": small where the loss was shown to be smaller.
 
         Student's, with the bootstrap's standard error; where answers are counted also the level at which the
         exact interval's lower end is −margin, and the larger of the two.
@@ -111,8 +110,7 @@ def paired_mean(
 def sized(
     difference: float, samples: Floats, clusters: int, confidence: float, *, moved: tuple[int, int] = (0, 0)
 ) -> Paired:
-    """A difference with a size, from its bootstrap `samples`; moved: clusters better and worse, where
-    counted.
+    """A difference with a size, from its bootstrap `samples`. moved: clusters that got better and worse.
 
     The interval unites the percentiles with Student's (clusters − 1 degrees of freedom; the bootstrap's
     standard error, which is short by √((n − 1) / n), made up for it).
@@ -157,13 +155,13 @@ def detectable_loss(standard_error: float, clusters: int, confidence: float) -> 
 
 @cache
 def detectable_rate(gained: float, clusters: int, level: float) -> float:
-    """Excess of losses over gains, per cluster, that McNemar's exact test at `level` shows with probability
-    POWER.
+    """Excess of losses over gains, per cluster, that the exact test at `level` shows with probability POWER.
 
-    gained: share of clusters that get better by chance; as many get worse, and the excess besides. Losses and
-    gains are trinomial. 1 where the test never has that power.
+    gained: share of clusters that get better by chance; as many get worse, and the excess besides: losses and
+    gains are trinomial. 1 where the test never has that power. Of twins that are lost one by one, not
+    together, half of it shows.
     """
-    number, fewest = np.arange(clusters + 1), _fewest_among(clusters, level)
+    number, fewest = np.arange(clusters + 1), fewest_among(clusters, level)
 
     def power(excess: float) -> float:
         lost = gained + excess
@@ -182,13 +180,14 @@ def detectable_rate(gained: float, clusters: int, level: float) -> float:
 
 
 @cache
-def _fewest_among(clusters: int, level: float) -> NDArray[np.int64]:
+def fewest_among(clusters: int, level: float) -> NDArray[np.int64]:
     """Losses that the exact test needs among 0, 1 … `clusters` that differ; more than those if none do."""
-    differ = np.arange(clusters + 1)
-    tails = bdtrc(
-        differ[:, None] - 1, differ, 0.5
-    )  # chance of at least so many losses (rows) of each (columns)
-    return np.asarray((tails > level).sum(axis=0), dtype=np.int64)
+    fewest, found = 0, []
+    for differ in range(clusters + 1):  # one more that differs asks for no more than one more loss
+        while fewest <= differ and bdtrc(fewest - 1, differ, 0.5) > level:
+            fewest += 1
+        found.append(fewest)
+    return np.array(found, dtype=np.int64)
 
 
 def _normal_reach(level: float) -> float:

@@ -9,6 +9,7 @@ from stages.core.scoring.intervals import Clusters
 from stages.core.scoring.paired import (
     clusters_to_show,
     detectable_rate,
+    fewest_among,
     fewest_losses,
     is_non_inferior,
     mcnemar_loss_p,
@@ -47,6 +48,11 @@ def test_twins_lost_together_are_one_loss() -> None:
 def test_the_exact_test_needs_six_losses_at_the_usual_level() -> None:
     assert fewest_losses(0.025) == 6  # 2^-5 = .031, 2^-6 = .016
     assert fewest_losses(0.025 / 264) == 14  # among 24 candidates and 11 skills
+
+
+def test_the_fewest_losses_among_those_that_differ_are_the_exact_tests() -> None:
+    # binom.sf(k − 1, n, .5) ≤ .025: none of 5, 6 of 6, 7 of 7, 8 of 8 or 9
+    assert fewest_among(9, 0.025).tolist() == [1, 2, 3, 4, 5, 6, 6, 7, 8, 8]
 
 
 def test_a_silent_study_detects_the_loss_rate_at_which_four_in_five_would_show_six_losses() -> None:

@@ -14,7 +14,7 @@ from scipy.special import bdtrc
 from stages.core.scoring.intervals import Interval, clopper_pearson
 from stages.core.scoring.metrics.strata import value_of
 from stages.core.scoring.metrics.twins import twins_of
-from stages.core.scoring.paired import fewest_losses, mcnemar_loss_p
+from stages.core.scoring.paired import fewest_among, fewest_losses, mcnemar_loss_p
 
 STRATUM = "trigger"
 
@@ -95,12 +95,8 @@ def false_alarm(level: float, pairs: int, spurious: float) -> float:
     discordant with probability 2·s·(1 − s), either way round alike. Summed over the number of discordant
     pairs, of which the test detects the largest counts whose chance among fair coins is at most `level`.
     """
-    discordant, alarm = 2 * spurious * (1 - spurious), 0.0
-    for number in range(pairs + 1):
-        counts = np.arange(number + 1)
-        tails = bdtrc(counts - 1, number, 0.5)
-        detected = tails[tails <= level]
-        if len(detected):
-            share = float(bdtrc(number - 1, pairs, discordant) - bdtrc(number, pairs, discordant))
-            alarm += share * float(detected[0])
-    return alarm
+    discordant, number = 2 * spurious * (1 - spurious), np.arange(pairs + 1)
+    fewest = fewest_among(pairs, level)
+    chance = bdtrc(number - 1, pairs, discordant) - bdtrc(number, pairs, discordant)
+    detected = np.where(fewest <= number, bdtrc(fewest - 1, number, 0.5), 0.0)
+    return float((chance * detected).sum())
