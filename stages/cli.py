@@ -5,19 +5,22 @@ is wrong, 2 the command line is wrong, 3 a candidate did not rebuild bit for bit
 ends with 3 for changed bytes, 5 for evicted ones, 4 for whatever else may not leave.
 """
 
+import os
 import sys
 from collections.abc import Iterable
+from gc import set_threshold
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from stages import running
 from stages.console import err, out, print_json, repository, requested, told
 from stages.core.errors import BadRequest, LabError
+from stages.suite_command import suite
 
 MISMATCH = 3
+GARBAGE = 100_000  # objects made before cycles are looked for: imports make as many, which all stay
 LICENCES = Path("conf/licences")
 
 app = typer.Typer(
@@ -29,6 +32,7 @@ app = typer.Typer(
 )
 parents = typer.Typer(help="Parents that lie elsewhere.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(parents, name="parents")
+app.add_typer(suite, name="suite")
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Hydra overrides, e.g. method=ties budget=smoke")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -375,6 +379,8 @@ def ask() -> str:
 
 def sweep(root: Path, overrides: list[str]) -> None:
     """One DVC experiment per job of the sweep."""
+    from rich.table import Table
+
     from stages import sweep as sweeping
     from stages.core.records.files import sha256_bytes
 
@@ -401,6 +407,8 @@ def show_report(root: Path) -> None:
 
 def main() -> None:
     """Entry point of the `mergelab` script."""
+    set_threshold(GARBAGE)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some opens every package
     app()
 
 

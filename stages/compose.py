@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stages import conf_files, tasks
 from stages.conf import Parameter, Request, load_request, parse, unsearchable
 from stages.core.errors import BadRequest
 from stages.core.records.schema import nearest
@@ -38,8 +39,11 @@ class Composed:
 def compose(root: Path, overrides: Sequence[str]) -> Composed:
     """Compose conf/ under `root` with Hydra overrides such as 'method=ties', fully resolved.
 
-    Raises BadRequest naming every override that does not compose, with the nearest valid name.
+    Raises BadRequest with every problem of the files and of the overrides (conf_files.py), else naming every
+    override that does not compose, with the nearest valid name.
     """
+    if problems := conf_files.problems(root, overrides):
+        raise BadRequest(problems)
     try:
         return _compose(root, overrides)
     except (HydraException, OmegaConfBaseException) as failure:
@@ -86,6 +90,7 @@ def inconsistencies(root: Path, request: Request) -> Iterator[str]:
         if method.version != registry.get(name).version:
             yield f"method.{name}.version: expected {registry.get(name).version}, got {method.version}"
         yield from _search_problems(name, method.parameters, len(request.parents.merge))
+    yield from tasks.problems(root, request.suite, request.policy)
     for name, member in request.parents.members.items():
         yield from sources.problems(name, member.source, root, adapter=member.adapter_on is not None)
         if member.card and not (root / member.card).is_file():

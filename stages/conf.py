@@ -8,16 +8,19 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from stages.core.errors import BadRequest
+from stages.core.records import document
 from stages.core.records.canonical import Json
 from stages.core.records.policy import Policy
 from stages.core.records.schema import Section, explain, nearest
 from stages.core.records.source import Source, unpinned
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"  # of a task and of a form: both are names of files
+TaskName = Annotated[str, Field(pattern=NAME)]
+DATA_FILE = r"^conf/suite/data(/[A-Za-z0-9][A-Za-z0-9._-]*)+\.(jsonl|txt)$"
 LINES = "lines"  # registry.LINES, named again: this module starts without the methods
 READ_BYTES = "read_bytes"  # registry.READ_BYTES
 
@@ -197,16 +200,43 @@ class Private(Section):
 
 
 class Task(Section):
-    """One entry of the test matrix. parent: the id of the parent whose niche it is.
+    """One entry of the test matrix: a skill of the lab, or a file of one's own (exactly one of the two).
 
-    private: where its hidden cases come from, if they are not drawn.
+    data: JSONL, or for perplexity a text, under conf/suite/data (core/scoring/datafile.py says what a line
+    holds); it lies there because the stages depend on that folder. form: conf/suite/lm_eval/<form>.yaml;
+    else the skill's. description: of a file. parent: the id of the parent whose niche it is. private: where
+    its hidden cases come from, if they are not drawn.
     """
 
-    skill: str
+    skill: str | None = None
+    data: Annotated[str, Field(pattern=DATA_FILE)] | None = None
+    form: Annotated[str, Field(pattern=NAME)] | None = None
     kind: str
+    description: str | None = Field(None, max_length=200)
     parent: Identifier | None = None
     items: Items | None = None
     private: Private | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Task":
+        if (self.skill is None) is (self.data is None):
+            raise ValueError("expected exactly one of skill and data")
+        if self.data is not None and self.form is None:
+            raise ValueError("data needs a form: a file of conf/suite/lm_eval, such as exact_answer")
+        if self.data is None and self.description is not None:
+            raise ValueError("description: a skill brings its own; it is for data")
+        return self
+
+
+class Baselines(Section):
+    """What stands beside the merges; no part of what is asked, so that the hidden cases stay the same.
+
+    cascade_risk: share of items at which the cascade may stop at a wrong answer that a later parent would
+    have corrected, in expectation. quantised: widths that candidates and parents are rounded to, on niches.
+    """
+
+    cascade_risk: float = Field(0.05, gt=0, lt=1)
+    quantised: tuple[Literal["int8", "int4"], ...] = ("int8", "int4")
 
 
 class Suite(Section):
@@ -215,7 +245,13 @@ class Suite(Section):
     name: Identifier
     version: int = Field(ge=1)
     items: Items
-    tasks: dict[str, Task] = Field(min_length=1)
+    tasks: dict[TaskName, Task] = Field(min_length=1)
+    baselines: Baselines = Baselines()
+
+    @property
+    def measures(self) -> dict[str, str]:
+        """Task → the skill that it measures, by which cards and advisories know it; else its own name."""
+        return {name: task.skill or name for name, task in self.tasks.items()}
 
 
 class Request(Section):
@@ -245,13 +281,9 @@ class Request(Section):
 
 def load_request(path: Path) -> Request:
     """Read and check `path` (params.yaml). Raises BadRequest with every problem, each with file and key."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise BadRequest([f"{path}: {problem.strerror}. Run `mergelab compose`."]) from problem
-    except yaml.YAMLError as problem:
-        raise BadRequest([f"{path} is not YAML: {problem}"]) from problem
-    return parse(tree, str(path))
+    if not path.is_file():
+        raise BadRequest([f"{path}: there is no such file. Run `mergelab compose`."])
+    return parse(document.read(path), str(path))
 
 
 def parse(tree: Any, where: str) -> Request:

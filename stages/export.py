@@ -9,7 +9,8 @@ Every rule below runs, and a refusal is a result that names all of them:
 | code | refused | exit status |
 |---|---|---|
 | not-judged | without evaluation, or judged as other files than those of the lineage | 4 |
-| outcome | whose outcome is not *candidate* | 4 |
+| outcome | whose outcome is not *candidate*, as it follows from the evidence and the policy | 4 |
+| front | whose outcome in reports/front.json is another than the one that follows | 4 |
 | gate | with a failed gate | 4 |
 | isolation | made at L1 or L0, or without proof of a lock | 4 |
 | by-hand | merged by hand, or of a parent that nobody has reviewed | 4 |
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from stages import signing
+from stages import judgement, signing
 from stages.conf import Request
 from stages.core.errors import BadCheckpoint, BadSignature, LabError
 from stages.core.records import attestation, dsse, terms
@@ -98,7 +99,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Case:
-    """One candidate with everything that was recorded about it; what is missing is empty."""
+    """One candidate with everything that was recorded about it; what is missing is empty.
+
+    front: its record in reports/front.json. follows: the one that the evidence gives; unjudged: why there is
+    none.
+    """
 
     root: Path
     recorded: Recorded
@@ -107,6 +112,8 @@ class Case:
     front: Json
     eligibility: Json
     evidence: Json
+    follows: Json
+    unjudged: str | None
 
     @property
     def id(self) -> str:
@@ -149,15 +156,26 @@ def export(root: Path, prefix: str, out: Path, request: Request, key: PrivateKey
 def gather(root: Path, identifier: str, request: Request) -> Case:
     """What the repository records about a candidate. Raises BadCheckpoint if its lineage is in disorder."""
     front = _if_there(root / "reports/front.json") or []
+    rows, unjudged = _worked_out(root, request)
     return Case(
         root=root,
         recorded=lineages.load(root / CANDIDATES / identifier / lineages.NAME),
         request=request,
         gates=_if_there(root / "data/gates.json").get("candidates", {}).get(identifier, {}),
-        front=next((row for row in front if row["id"] == identifier), {}),
+        front=judgement.row(front, identifier),
         eligibility=_if_there(root / "data/eligibility.json"),
         evidence=_if_there(_evidence(root, identifier)),
+        follows=judgement.row(rows, identifier),
+        unjudged=unjudged,
     )
+
+
+def _worked_out(root: Path, request: Request) -> tuple[list[Json], str | None]:
+    """The table that follows from data/, or why none does."""
+    try:
+        return judgement.table(root, request), None
+    except LabError as problem:
+        return [], str(problem).replace(f"{root}/", "")
 
 
 class _Changed(LabError):
@@ -228,10 +246,23 @@ def _judged(case: Case) -> Iterator[Refusal]:
 
 
 def _outcome(case: Case) -> Iterator[Refusal]:
-    outcome = case.front.get("outcome", "none")
+    """What the evidence says is asked, not what the report does."""
+    outcome = case.follows.get("outcome", "none")
     if outcome != CANDIDATE:
-        reason = case.front.get("reason") or "it is in no report"
+        reason = case.follows.get("reason") or case.unjudged or "there is no evidence of it"
         yield Refusal("outcome", f"expected the outcome {CANDIDATE!r}, got {outcome!r}: {reason}.")
+
+
+def _front(case: Case) -> Iterator[Refusal]:
+    """The report says what the evidence says, in every number."""
+    differ = [key for key in case.follows | case.front if case.front.get(key) != case.follows.get(key)]
+    if case.front and differ:
+        key = "outcome" if "outcome" in differ else differ[0]
+        yield Refusal(
+            "front",
+            f"reports/front.json gives the {key} {case.front.get(key)!r}, from data/ follows "
+            f"{case.follows.get(key)!r}. Run `mergelab run`.",
+        )
 
 
 def _gate(case: Case) -> Iterator[Refusal]:
@@ -305,6 +336,7 @@ def _present(case: Case) -> Iterator[Refusal]:
 RULES: Final[Sequence[Callable[[Case], Iterator[Refusal]]]] = (
     _judged,
     _outcome,
+    _front,
     _gate,
     _isolation,
     _by_hand,

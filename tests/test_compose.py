@@ -214,7 +214,9 @@ def test_a_task_of_a_parent_that_is_not_merged_is_told(root: Path) -> None:
         load_request(root / "params.yaml")
 
 
-@pytest.mark.parametrize(("text", "match"), [("{", "not YAML"), ("", "the request"), ("[1]", "the request")])
+@pytest.mark.parametrize(
+    ("text", "match"), [("{", "not YAML of one document"), ("", "the request"), ("[1]", "the request")]
+)
 def test_params_that_are_no_map_are_refused(root: Path, text: str, match: str) -> None:
     (root / "params.yaml").write_text(text)
     with pytest.raises(BadRequest, match=match):

@@ -1,10 +1,7 @@
-"""What may leave the lab, with its signature: exports of a recorded candidate, and every reason against one.
-
-The shipped records, with small files in place of the weights: digests in lineage and evidence follow them.
-"""
+"""What may leave the lab, with its signature: exports of one candidate, and every reason against one."""
 
 import hashlib
-import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,63 +15,22 @@ from typer.testing import CliRunner
 from stages.cli import app
 from stages.core.errors import BadSignature
 from stages.core.records import dsse
-from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import sha256_file
-from stages.core.records.manifest import FileRecord, Manifest
+from stages.core.records.canonical import Json, read_json
 from tests.core.records.signatories import new_key, write_private, write_public
+from tests.exported import EVIDENCE, FRONT, ID, LINEAGE, edit, export, make, row
 
-ROOT = Path(__file__).parents[1]
-ID = "11452c1d8a69"
-LINEAGE = Path("data/candidates") / ID / "lineage.json"
-EVIDENCE = Path("data/evidence") / f"{ID}.json"
-FRONT = Path("reports/front.json")
-COPIED = (
-    "conf",
-    "data/sources",
-    "dvc.yaml",
-    "params.yaml",
-    "data/eligibility.json",
-    "data/gates.json",
-    FRONT,
-    LINEAGE,
-    EVIDENCE,
-)
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("export") / "lab")
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one candidate, whose outcome is *candidate*; the working directory."""
-    root = tmp_path / "lab"
-    for name in map(Path, COPIED):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, root / name)
-    folder = (root / LINEAGE).parent
-    statement = read_json(root / LINEAGE)
-    for subject in statement["subject"]:
-        (folder / subject["name"]).write_text(f"bytes of {subject['name']}")
-        subject["digest"]["sha256"] = sha256_file(folder / subject["name"])
-    write_json(root / LINEAGE, statement)
-    files = {one["name"]: FileRecord(one["digest"]["sha256"], 0) for one in statement["subject"]}
-    edit(root / EVIDENCE, lambda tree: tree["subject"].update(artifact=Manifest(files).digest))
-    edit(root / FRONT, lambda rows: row(rows).update(outcome="candidate"))
+def lab(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, for one test; the working directory."""
+    root = shutil.copytree(made, tmp_path / "lab")
     monkeypatch.chdir(root)
     return root
-
-
-def edit(path: Path, change: Callable[[Json], object]) -> None:
-    tree = json.loads(path.read_text())
-    change(tree)
-    path.write_text(json.dumps(tree))
-
-
-def row(rows: Json) -> Json:
-    return next(one for one in rows if one["id"] == ID)
-
-
-def export(*more: str) -> tuple[int, Json]:
-    done = CliRunner().invoke(app, ["export", ID, "--out", "out", "--json", *more])
-    return done.exit_code, json.loads(done.stdout)
 
 
 def test_an_export_holds_the_recorded_files_their_verdicts_and_their_sums(lab: Path) -> None:
@@ -90,6 +46,13 @@ def test_an_export_holds_the_recorded_files_their_verdicts_and_their_sums(lab: P
         assert {one["name"]: one["digest"]["sha256"] for one in verdict["subject"]} == recorded
         assert verdict["predicate"]["result"] == "PASSED"
     assert read_json(lab / "out/lineage.json") == read_json(lab / LINEAGE)
+
+
+def _higher_floor(root: Path) -> None:
+    """By this policy its evidence does not make it a candidate, whatever the report still says."""
+    params = (root / "params.yaml").read_text()
+    assert "recovered_floor: 0." in params
+    (root / "params.yaml").write_text(re.sub(r"recovered_floor: [\d.]+", "recovered_floor: 0.999", params))
 
 
 def _isolated_at(level: str) -> Callable[[Path], None]:
@@ -156,8 +119,9 @@ def _junk_signature(root: Path) -> None:
 
 
 REFUSED: dict[str, tuple[str, int, Callable[[Path], object]]] = {
-    "another outcome": (
-        "outcome",
+    "another outcome": ("outcome", 4, _higher_floor),
+    "a report that says another outcome": (
+        "front",
         4,
         lambda root: edit(root / FRONT, lambda rows: row(rows).update(outcome="archived")),
     ),
@@ -165,11 +129,6 @@ REFUSED: dict[str, tuple[str, int, Callable[[Path], object]]] = {
     "no isolation": ("isolation", 4, _isolated_at("L0")),
     "partial isolation": ("isolation", 4, _isolated_at("L1")),
     "a parent without a card": ("by-hand", 4, _unreviewed),
-    "the outcome that the ensemble wins": (
-        "outcome",
-        4,
-        lambda root: edit(root / FRONT, lambda rows: row(rows).update(outcome="the ensemble wins")),
-    ),
     "no report": ("not-judged", 4, lambda root: (root / FRONT).unlink()),
     "no gates": ("not-judged", 4, lambda root: (root / "data/gates.json").unlink()),
     "evidence on other files": (

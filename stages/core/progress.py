@@ -6,7 +6,6 @@ from time import monotonic
 from typing import TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 Report: TypeAlias = Callable[[int, int, int], None]
 """report(done, rejected, total): called after every unit; rejected is shown only when it can happen."""
@@ -24,6 +23,8 @@ def narrate(noun: str, *, rejects: bool = False) -> Iterator[Report]:
     if not console.is_terminal:
         yield _lines(console, words)
         return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(noun, total=None)
@@ -56,6 +57,8 @@ def transfer(noun: str, total: int) -> Iterator[Callable[[int], None]]:
     if not console.is_terminal or total == 0:
         yield _amounts(console, noun, total)
         return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -7,6 +7,7 @@ data/eligibility.json.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stages.conf import Request, Suite, load_request
@@ -22,7 +23,9 @@ from stages.eligibility.measured import measure, worker
 from stages.eligibility.permission import terms
 from stages.eligibility.rules import judge
 from stages.eligibility.rungs import recommend
+from stages.eligibility.templates import LIMITS, rendered
 from stages.eligibility.waivers import Waiver
+from stages.tasks import smoke
 
 SCHEMA = "mergelab/eligibility/1"
 
@@ -59,7 +62,10 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
     rows = tables.load_rows(licences)
     folders = [parents / name for name in (family.base, *family.merge)]
     base, *merged = (read(folder) for folder in folders)
-    policy, skills = request.policy.eligibility, [task.skill for task in request.suite.tasks.values()]
+    policy = request.policy.eligibility
+    cases = smoke(request.suite, policy.probe_items)
+    texts, proof = rendered([base, *merged], worker(request.isolation, [], LIMITS))
+    found = measure(policy, cases, parents, [base, *merged], worker(request.isolation, folders))
     return Facts(
         base=base,
         parents=tuple(merged),
@@ -71,11 +77,12 @@ def gather(request: Request, parents: Path, licences: Path, advisories: Path | N
         licences=tables.table(rows),
         policy=policy,
         confidence=request.policy.confidence,
-        measured=measure(policy, skills, parents, [base, *merged], worker(request.isolation, folders)),
+        measured=replace(found, isolation={**found.isolation, "render": proof}) if proof else found,
+        rendered=texts,
         advisories=load(advisories) if advisories else (),
         adapters=tuple(name for name in family.merge if family.members[name].adapter_on),
         as_of=family.as_of,
-        tasks={name: task.skill for name, task in request.suite.tasks.items()},
+        tasks=request.suite.measures,
         regions=None if family.regions is None else frozenset(family.regions),
         monthly_users=family.monthly_users,
         release_name=family.release_name,
@@ -105,9 +112,9 @@ def _named(parent: Parent) -> Mapping[str, Json]:
 def _niches(suite: Suite) -> dict[str, list[str]]:
     """Parent → the skills of the tasks that measure its niche."""
     found: dict[str, list[str]] = {}
-    for task in suite.tasks.values():
+    for name, task in suite.tasks.items():
         if task.parent is not None:
-            found.setdefault(task.parent, []).append(task.skill)
+            found.setdefault(task.parent, []).append(suite.measures[name])
     return found
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from stages.core.errors import BadRequest
+from stages.core.records import document
 from stages.core.records.schema import Section, explain
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -54,12 +54,13 @@ def load(folder: Path) -> tuple[Filed, ...]:
 
     Raises BadRequest with every problem of every file.
     """
-    filed, problems = [], []
+    filed: list[Filed] = []
+    problems: list[str] = []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            one = Filed.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except yaml.YAMLError as problem:
-            problems.append(f"{path} is not YAML: {problem}")
+            one = Filed.model_validate(document.read(path))
+        except BadRequest as refused:
+            problems += refused.problems
         except ValidationError as failure:
             problems += [f"{path}: {problem}" for problem in explain(failure, Filed, "the advisory")]
         else:

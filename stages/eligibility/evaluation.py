@@ -9,7 +9,7 @@ from stages.core.records.card import Advisory
 from stages.core.records.verdict import Finding
 from stages.core.scoring.intervals import clopper_pearson
 from stages.eligibility.advisories import REFUSES, Filed, touching
-from stages.eligibility.facts import WEIGHTS, Facts, Parent, finding, plain, shown
+from stages.eligibility.facts import Facts, Parent, finding, plain, shown
 
 LEAST_STATEMENT: Final = 20  # characters: shorter than a reason can be
 LEAST_WORDS: Final = 4  # different ones beside the names: a verb and an object for each of two parents
@@ -141,9 +141,9 @@ def _stale(parent: Parent, suite: tuple[str, int]) -> Iterator[str]:
     if report is None:
         yield "was never evaluated"
         return
-    weights = parent.manifest.files[WEIGHTS].sha256
+    weights = parent.manifest.weights_sha256
     if report.weights_sha256 != weights:
-        yield f"its scores are of the weights {report.weights_sha256[:12]}, these are {weights[:12]}"
+        yield f"its scores are of the weights {report.weights_sha256[:12]}, these are {weights}"
     if (report.suite, report.suite_version) != suite:
         yield f"its scores are of suite {report.suite} {report.suite_version}, expected {suite[0]} {suite[1]}"
 

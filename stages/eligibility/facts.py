@@ -5,10 +5,10 @@ No tensor is read here: measured.py has that done in a disposable worker.
 
 import datetime
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from stages.core.errors import LabError
 from stages.core.records import bundle
@@ -20,17 +20,19 @@ from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
 from stages.core.records.policy import EligibilityPolicy, ParentSignatures
 from stages.core.records.verdict import Finding
-from stages.core.weights import header
+from stages.core.weights.reader import Checkpoint
 from stages.eligibility.advisories import Filed
 from stages.eligibility.lattice import Terms
 from stages.eligibility.use import Use
 from stages.eligibility.waivers import Waiver
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 UNSIGNED = ParentSignatures(check="never", trusted={})
+Ask: TypeAlias = Callable[[Json], tuple[Json, Json]]
+"""A job to its result and the proof of the isolation it was done in. Raises LabError as workers do."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Parent:
     """One acquired parent (or the base). altered: files that are not what the manifest says.
 
     signature: the bytes of the bundle that lies beside it, unchecked; None where there is none.
+    chat_template: those of the file of that name, which is run by workers alone (templates.py).
     """
 
     id: str
@@ -61,6 +64,7 @@ class Parent:
     tensors: Mapping[str, Tensor]
     altered: tuple[str, ...] = ()
     signature: bytes | None = None
+    chat_template: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """What came of one chat template: conversation → {"text"} or {"raised"}; or a code, and why."""
+
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    code: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything a rule may look at.
 
@@ -89,7 +102,7 @@ class Facts:
     which consents are judged; None where the request states none. tasks: of the suite, name → skill.
     regions, monthly_users, release_name: as Use takes them. licence_choices: expression → the alternative
     taken. hub_identifiers, spellings, licence_texts: of the table, as its functions in licences.py give them.
-    signatures: what the policy asks of parents.
+    signatures: what the policy asks of parents. rendered: of the chat templates, as templates.py keys them.
     """
 
     base: Parent | None
@@ -116,6 +129,7 @@ class Facts:
     hub_identifiers: Mapping[str, str] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)
     licence_texts: Mapping[str, str] = field(default_factory=dict)
+    rendered: Mapping[str, Rendering] = field(default_factory=dict)
 
     @property
     def use(self) -> Use:
@@ -141,8 +155,10 @@ def read(folder: Path) -> Parent:
     manifest = manifests.load(folder)
     card = cards.load(folder / cards.NAME)
     try:
-        contents = {name: (folder / name).read_bytes() for name in manifest.files if name != WEIGHTS}
-        size, tensors = _header(folder / WEIGHTS)
+        contents = {
+            name: (folder / name).read_bytes() for name in manifest.files if name not in manifest.weights
+        }
+        checkpoint = Checkpoint(folder)
         signed = folder / bundle.NAME
         signature = signed.read_bytes() if signed.is_file() else None
     except OSError as problem:
@@ -150,7 +166,12 @@ def read(folder: Path) -> Parent:
     found = {name: FileRecord(sha256_bytes(content), len(content)) for name, content in contents.items()}
     altered = [name for name, record in found.items() if record != manifest.files[name]]
     # Weights by their size alone: whoever loads them hashes them, and no rule depends on their values.
-    altered += [WEIGHTS] if size != manifest.files[WEIGHTS].bytes else []
+    sizes = {name: about.bytes for name, about in checkpoint.files.items() if name.endswith(".safetensors")}
+    altered += [
+        name
+        for name in sorted(sizes.keys() | manifest.weights.keys())
+        if name not in sizes or name not in manifest.weights or sizes[name] != manifest.weights[name].bytes
+    ]
     return Parent(
         id=folder.name,
         manifest=manifest,
@@ -158,9 +179,10 @@ def read(folder: Path) -> Parent:
         config=_object(folder / CONFIG, contents.get(CONFIG)),
         tokenizer=_object(folder / TOKENIZER, contents.get(TOKENIZER)),
         tokenizer_config=_object(folder / TOKENIZER_CONFIG, contents.get(TOKENIZER_CONFIG, b"{}")),
-        tensors=tensors,
+        tensors={name: Tensor(spec.dtype, spec.shape) for name, spec in sorted(checkpoint.tensors.items())},
         altered=tuple(altered),
         signature=signature,
+        chat_template=contents.get(CHAT_TEMPLATE),
     )
 
 
@@ -190,13 +212,3 @@ def _object(path: Path, content: bytes | None) -> Mapping[str, Json]:
     if not isinstance(tree, dict):
         raise LabError(f"{path} is no JSON object. Run `dvc repro parents`.")
     return tree
-
-
-def _header(path: Path) -> tuple[int, dict[str, Tensor]]:
-    """Size of the file, and its tensors in the order of their names."""
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        first = stream.read(8)
-        head = first + stream.read(header.length(first, str(path), size) - 8)
-    entries = header.parse(head, str(path), size)
-    return size, {name: Tensor(entry.dtype, entry.shape) for name, entry in sorted(entries.items())}

@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stages.core.errors import BadRequest
-from stages.core.records import schema
+from stages.core.records import document, schema
 from stages.eligibility.lattice import PERMISSIONS, Level, Terms
 
 Word = Literal["yes", "unknown", "no"]
@@ -125,12 +124,12 @@ def load_rows(folder: Path) -> list[Row]:
     rows, problems = [], []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            row = Row.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            row = Row.model_validate(document.read(path))
         except ValidationError as failure:
             problems += [f"{path}: {problem}" for problem in schema.explain(failure, Row, "the row")]
             continue
-        except (yaml.YAMLError, UnicodeDecodeError) as failure:
-            problems.append(f"{path} is not YAML: {' '.join(str(failure).split())}")
+        except BadRequest as refused:
+            problems += refused.problems
             continue
         if row.spdx != path.stem:
             problems.append(f"{path}: spdx: expected {path.stem!r}, the file's name, got {row.spdx!r}")

@@ -1,6 +1,6 @@
 """What the weights say, asked of disposable workers, which read them in this process's place."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -13,23 +13,23 @@ from stages.core.sandbox import launch
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.eligibility.compatibility import effective
-from stages.eligibility.facts import Measured, Parent
+from stages.eligibility.facts import Ask, Measured, Parent
 
 DIGESTS: Final = "digests"
 TENSORS: Final = "tensors"
 FINITE: Final = "finite"
 
 
-Ask: TypeAlias = Callable[[Json], tuple[Json, Json]]
-"""A job to its result and the proof of the isolation it was done in. Raises LabError as workers do."""
+Cases: TypeAlias = Mapping[str, Sequence[tuple[str, str]]]
+"""Skill → (prompt, answer) of each item."""
 
 
 def measure(
-    policy: EligibilityPolicy, skills: Sequence[str], folder: Path, family: Sequence[Parent], ask: Ask
+    policy: EligibilityPolicy, cases: Cases, folder: Path, family: Sequence[Parent], ask: Ask
 ) -> Measured:
     """Survey the weights of `family`, the reference first, found under `folder`; run what lies between them.
 
-    skills: of which the loss is taken. Raises NotIsolated where no worker can be locked in as wanted.
+    cases: of which the loss is taken. Raises NotIsolated where no worker can be locked in as wanted.
     """
     if any(parent.altered for parent in family):
         return Measured(left_to=DIGESTS)
@@ -55,7 +55,7 @@ def measure(
         return replace(found, left_to=FINITE)
     if policy.barrier_nats is None:
         return found
-    probe = {"kind": "interpolate", "sides": job["sides"], "skills": [*skills], "items": policy.probe_items}
+    probe = {"kind": "interpolate", "sides": job["sides"], "cases": cases}
     return _probed(found, probe, folder, ask)
 
 
@@ -70,8 +70,8 @@ def _probed(found: Measured, probe: Json, folder: Path, ask: Ask) -> Measured:
     return replace(found, losses=losses, isolation={**found.isolation, "interpolate": proof})
 
 
-def worker(section: IsolationSection, folders: Sequence[Path]) -> Ask:
-    """Ask workers that may read `folders`, and are locked in as the request says."""
+def worker(section: IsolationSection, folders: Sequence[Path], limits: Limits | None = None) -> Ask:
+    """Ask workers that may read `folders`, and are locked in as the request says; limits: in place of its."""
 
     def ask(job: Json) -> tuple[Json, Json]:
         done = launch.run(
@@ -79,7 +79,7 @@ def worker(section: IsolationSection, folders: Sequence[Path]) -> Ask:
             readable=[folder.absolute() for folder in folders],
             scratch=job["kind"] == "interpolate",  # torch, when imported, makes a folder for its compiler
             isolation=Isolation(section.level, section.minimum),
-            limits=Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
+            limits=limits or Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
         )
         return done.result, done.isolation
 

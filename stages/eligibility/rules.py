@@ -27,7 +27,8 @@ from stages.eligibility.evaluation import advisories, complementarity, evaluatio
 from stages.eligibility.facts import Facts
 from stages.eligibility.permission import licences, restrictions
 from stages.eligibility.signatures import signatures
-from stages.eligibility.tokenizer import chat_template, tokenizer
+from stages.eligibility.templates import chat_template
+from stages.eligibility.tokenizer import tokenizer
 
 RULES: Final[tuple[Callable[[Facts], Finding], ...]] = (
     digests,

@@ -1,11 +1,9 @@
 """Rules on text: the same bytes must become the same token ids, or embedding rows mean other things."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from stages.core.records.canonical import Json
-from stages.core.records.files import sha256_bytes
 from stages.core.records.verdict import Finding
 from stages.eligibility.facts import TOKENIZER, Facts, Parent, finding, shown
 
@@ -20,7 +18,6 @@ BEHAVIOUR: Final = (
     "pad_token",
     "unk_token",
 )
-TEMPLATE: Final = "chat_template.jinja"
 ABSENT: Final = "absent"
 LISTED: Final = 20  # differing tokens kept as evidence
 NAMES: Final[Mapping[str, str]] = {"normalizer": "normaliser", "added_tokens": "added tokens"}
@@ -46,34 +43,6 @@ def tokenizer(facts: Facts) -> Finding:
         move="Choose parents with one tokenizer; models with different ones can be distilled, not merged.",
         evidence={"sha256": evidence, "differences": details},
     )
-
-
-def chat_template(facts: Facts) -> Finding:
-    """One chat template for all, or none."""
-    templates = {parent.id: _template(parent) for parent in facts.family}
-    reference = templates[facts.reference.id]
-    problems = [
-        f"{name} has {'another' if template else 'no'} chat template"
-        for name, template in templates.items()
-        if template != reference
-    ]
-    return finding(
-        "chat_template",
-        problems,
-        fine="the chat template is the same in all" if reference else "none has a chat template",
-        move=f"Expected is what {facts.reference.id} has. Choose parents that were trained on one template.",
-        evidence={
-            name: sha256_bytes(json.dumps(template, sort_keys=True).encode()) if template else None
-            for name, template in templates.items()
-        },
-    )
-
-
-def _template(parent: Parent) -> Json:
-    """What tokenizer_config.json says, and the digest of a file of its own, which newer models have."""
-    stated = parent.tokenizer_config.get("chat_template") or None
-    file = parent.manifest.files.get(TEMPLATE)
-    return [stated, file.sha256] if file else stated
 
 
 def _tokens(one: Mapping[str, Json], other: Mapping[str, Json]) -> list[Json]:

@@ -112,6 +112,7 @@ def _ask(unit: Unit, workers: Workers, scored: _Scored) -> None:
             [(member.folder, member.digest) for member in entrant.members],
             entrant.weights,
             [split.name for split in todo],
+            entrant.rule,
         )
         for entrant, todo in unit
     ]

@@ -9,9 +9,9 @@ from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, dumps, hex_float
 from stages.core.records.evidence import Subject
 from stages.core.records.files import sha256_bytes
-from stages.core.scoring.identity import architecture_of
+from stages.core.scoring.identity import PROBABILITY, architecture_of
 
-UNIFORM, WEIGHTED = "ensemble-uniform", "ensemble-weighted"
+UNIFORM, WEIGHTED, LOGITS = "ensemble-uniform", "ensemble-weighted", "ensemble-logit"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A subject with the models that answer for it, and the weight of each in the mixture."""
+    """A subject with the models that answer for it, the weight of each in the mixture, and how it mixes."""
 
     subject: Subject
     members: tuple[Artifact, ...]
     weights: tuple[float, ...] = (1.0,)
+    rule: str | None = None
 
 
 def parent(folder: Path, name: str) -> Artifact:
@@ -45,19 +46,21 @@ def single(artifact: Artifact, kind: str, label: str) -> Entrant:
     return Entrant(Subject(artifact.id, kind, label, artifact.digest, 1), (artifact,))
 
 
-def ensemble(name: str, label: str, members: Sequence[Artifact], weights: Sequence[float]) -> Entrant:
-    """The probability mean of `members`; those of weight zero are left out and cost no pass."""
+def ensemble(
+    name: str, label: str, members: Sequence[Artifact], weights: Sequence[float], rule: str = PROBABILITY
+) -> Entrant:
+    """The mean of `members` by `rule`; those of weight zero are left out and cost no pass."""
     used = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
     digest = sha256_bytes(
         dumps(
             {
-                "rule": "probability-mean",
+                "rule": rule,
                 "members": [[member.digest, hex_float(weight)] for member, weight in used],
             }
         )
     )
-    subject = Subject(name, "ensemble", label, digest, len(used))
-    return Entrant(subject, tuple(member for member, _ in used), tuple(weight for _, weight in used))
+    subject = Subject(name, "ensemble", label, digest, len(used), len(used))
+    return Entrant(subject, tuple(member for member, _ in used), tuple(weight for _, weight in used), rule)
 
 
 def incompatible(family: Sequence[Artifact]) -> str | None:

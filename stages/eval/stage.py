@@ -7,14 +7,16 @@ from pathlib import Path
 from stages.conf import Parents, Suite
 from stages.core.errors import WorkerFailed
 from stages.core.progress import Report
+from stages.core.records import quantised
 from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence
 from stages.core.records.files import drafted, sha256_bytes
 from stages.core.records.policy import LooksPolicy
-from stages.core.scoring.identity import SCORER
+from stages.core.scoring.identity import LOGIT, SCORER
 from stages.core.scoring.work import fit
 from stages.eval import baselines, hidden, suites
-from stages.eval.answers import Answers, Split, score_all
+from stages.eval.answered import Answered, answer
+from stages.eval.answers import Split
 from stages.eval.baselines import Artifact, Entrant
 from stages.eval.draw import Rooms, drawn
 from stages.eval.private import without_words
@@ -59,7 +61,7 @@ def run(
     looks: LooksPolicy = COUNTED,
     contaminated: frozenset[str] = frozenset(),
 ) -> None:
-    """Write `places.cases` and `places.evidence`: one file per subject and index.json.
+    """Write `places.cases` and `places.evidence`: a file per subject, quantised.json and index.json.
 
     The base, the parents and their ensembles answer even when the merge was refused; a family that shares no
     tokenizer or architecture gives an index without subjects, with the reason. looks: how often the hidden
@@ -73,33 +75,40 @@ def run(
     digest = suites.suite_digest(suite, places.forms, SCORER)
     frozen = hidden.frozen_digest([entry["artifact"] for entry in found["candidates"]])
     refused = baselines.incompatible(family)
-    entrants: list[Entrant] = []
-    results: dict[str, Answers] = {}
+    done = Answered()
     with drawn(suite, digest, frozen, looks, places.rooms) as cases:
         if refused is None:
             store = EvidenceStore(places.store)
             search = next(split for split in cases.splits if split.name == "search")
-            clean = [task for task in search.sizes if task not in contaminated]
+            clean = [task for task in suites.answered(suite) if task not in contaminated]
             weights = fitted_weights(family[1:], search, clean, store, workers)
             entrants = _entrants(family, weights, places, found)
-            results = score_all(entrants, cases.splits, store, workers, report)
-            write_json(places.record, workers.record())
-    index = {
-        "schema": SCHEMA,
+            done = answer(suite, entrants, cases.splits, clean, store=store, workers=workers, report=report)
+            write_json(places.record, workers.record() | {"latency": done.times})
+    asked = {
         "suite": {"name": suite.name, "version": suite.version, "digest": digest},
         "tasks": suites.describe(suite),
         "hidden": cases.hidden,
         "refused": refused,
-        "ensembles": _mixtures(entrants),
-        "subjects": [entrant.subject.id for entrant in entrants],
     }
     with drafted(places.evidence) as draft:
-        for entrant in entrants:
-            answers = results[entrant.subject.id]
-            answers["hidden"] = without_words(answers["hidden"], cases.private)
-            evidence = Evidence(entrant.subject, digest, SCORER, answers)
-            write_json(draft / f"{entrant.subject.id}.json", evidence.to_json())
-        write_json(draft / INDEX, index)
+        for subject, answers in done.subjects():
+            shown = answers | {"hidden": without_words(answers["hidden"], cases.private)}
+            write_json(draft / f"{subject.id}.json", Evidence(subject, digest, SCORER, shown).to_json())
+        write_json(draft / quantised.NAME, quantised.to_json(done.quantised))
+        write_json(draft / INDEX, asked | _index(done))
+
+
+def _index(done: Answered) -> dict[str, Json]:
+    """What the index says of subjects: who they are, how they are made, what they cost."""
+    return {
+        "schema": SCHEMA,
+        "ensembles": _mixtures(done.entrants),
+        "derived": {one.subject.id: one.facts for one in done.derived},
+        "left_out": dict(done.left_out),
+        "costs": {name: one.to_json() for name, one in done.costs.items()},
+        "subjects": [subject.id for subject, _ in done.subjects()],
+    }
 
 
 def _entrants(
@@ -115,6 +124,7 @@ def _entrants(
         *(baselines.single(parent, "parent", parent.id) for parent in parents),
         baselines.ensemble(baselines.UNIFORM, f"mean of {names}", parents, uniform),
         baselines.ensemble(baselines.WEIGHTED, f"mean of {shares}", parents, weights),
+        baselines.ensemble(baselines.LOGITS, f"logit mean of {names}", parents, uniform, LOGIT),
         *baselines.candidate_entrants(places.candidates, index, read_json(places.gates)),
     ]
 

@@ -15,7 +15,7 @@ from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence, Subject, TaskEvidence, load
 from stages.core.records.files import sha256_bytes
 
-SUM_TOLERANCE = 1e-9  # of a mixture's weights: as ProbabilityMean takes them
+SUM_TOLERANCE = 1e-9  # of a mixture's weights: as Mixture takes them
 LIBRARIES = ("torch", "transformers", "tokenizers", "lm_eval")
 
 
@@ -73,6 +73,18 @@ class EvidenceStore:
     def put_weights(self, key: str, weights: Sequence[float]) -> None:
         """Keep the weights of a mixture under `key`."""
         write_json(self.folder / f"{key}.json", {"weights": list(weights)})
+
+    def tree(self, key: str) -> Json:
+        """What `put_tree` kept under `key`, to be checked; None if there is nothing that parses."""
+        path = self.folder / f"{key}.json"
+        try:
+            return read_json(path)["kept"] if path.is_file() else None
+        except (LabError, KeyError, TypeError):
+            return None
+
+    def put_tree(self, key: str, tree: Json) -> None:
+        """Keep a tree of another form under `key`."""
+        write_json(self.folder / f"{key}.json", {"kept": tree})
 
     def put(self, key: str, artifact: str, scorer: int, answers: Mapping[str, TaskEvidence]) -> None:
         """Keep the answers under `key`."""

@@ -3,51 +3,33 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.conf import Items, Suite
-from stages.core.errors import BadRequest
+from stages.conf import Suite
 from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.scoring.cases import PUBLIC_SEED, TaskPlan, draw_cases, write_cases
-from stages.core.scoring.skills import SKILLS, skill_named
+from stages.core.scoring.skills import skill_named
+from stages.core.scoring.skills.items import ANSWERLESS
 from stages.eval.private import Named
+from stages.tasks import SPLITS, plan
+from stages.tasks import describe as words
 
-SPLITS = ("calibration", "search", "selection", "hidden")  # in the order of results in an evidence file
-
-
-def plan(suite: Suite) -> dict[str, TaskPlan]:
-    """Task → what to draw for it, in the suite's order.
-
-    Raises BadRequest naming every task whose skill is unknown or whose kind is not that of its skill.
-    """
-    kinds = {skill.name: skill.kind for skill in SKILLS}
-    problems = [
-        f"suite.tasks.{name}.skill: unknown skill {task.skill!r} (one of: {', '.join(kinds)})"
-        for name, task in suite.tasks.items()
-        if task.skill not in kinds
-    ]
-    problems += [
-        f"suite.tasks.{name}.kind: skill {task.skill!r} is of kind {kinds[task.skill]!r}, got {task.kind!r}"
-        for name, task in suite.tasks.items()
-        if kinds.get(task.skill, task.kind) != task.kind
-    ]
-    if problems:
-        raise BadRequest(problems)
-    return {
-        name: TaskPlan(task.skill, _counts(task.items or suite.items), skill_named(task.skill).form)
-        for name, task in suite.tasks.items()
-    }
+__all__ = ["SPLITS", "answered", "describe", "plan", "private_files", "suite_digest", "write_public"]
 
 
 def suite_digest(suite: Suite, forms: Path, scorer: int) -> str:
     """SHA-256 of all that decides what is asked and how it is scored: canonical suite, skills' versions,
-    the bytes of the lm-eval task files used, the scorer's version. Seeds are no part of it.
+    the bytes of the lm-eval task files and data files used, the scorer's version. Seeds and baselines are no
+    part of it.
     """
     tasks = plan(suite)
     return sha256_bytes(
         dumps(
             {
-                "suite": suite.model_dump(mode="json"),
-                "skills": {task.skill: skill_named(task.skill).version for task in tasks.values()},
+                "suite": suite.model_dump(mode="json", exclude={"baselines"}),
+                "skills": {
+                    task.skill: skill_named(task.skill).version for task in tasks.values() if not task.data
+                },
+                "data": {name: sha256_file(task.data) for name, task in tasks.items() if task.data},
                 "forms": {task.form: sha256_file(forms / f"{task.form}.yaml") for task in tasks.values()},
                 "scorer": scorer,
             }
@@ -71,13 +53,14 @@ def private_files(suite: Suite) -> list[Named]:
     ]
 
 
+def answered(suite: Suite) -> list[str]:
+    """The tasks that have an answer which somebody should give: by these an ensemble may be fitted."""
+    return [name for name, task in suite.tasks.items() if task.kind not in ANSWERLESS]
+
+
 def describe(suite: Suite) -> Mapping[str, Json]:
     """Task → kind, parent and description, for the index of the evidence."""
     return {
-        name: {"kind": task.kind, "parent": task.parent, "description": skill_named(task.skill).description}
+        name: {"kind": task.kind, "parent": task.parent, "description": words(task)}
         for name, task in suite.tasks.items()
     }
-
-
-def _counts(items: Items) -> Mapping[str, int]:
-    return {split: getattr(items, split) for split in SPLITS}

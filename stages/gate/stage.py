@@ -3,7 +3,7 @@
 A worker reads the artifacts; this process reads their manifests and writes down the verdicts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from stages.core.records.verdict import Verdict
 from stages.core.sandbox import launch
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
-from stages.core.scoring.cases import PUBLIC_SEED
-from stages.core.scoring.skills import draw
 from stages.core.scoring.work import judge
+from stages.tasks import smoke
 
 SCHEMA = "mergelab/gates/1"
 RUN_SCHEMA = "mergelab/gate-run/1"
@@ -57,9 +56,10 @@ def run(
         candidates = {entry["id"]: (places.candidates / entry["id"], entry["artifact"]) for entry in entries}
         folders = [places.parents / name for name in (parents.base, *parents.merge)]
         family = [(folder, manifests.load(folder).digest) for folder in folders]
-        smoke = smoke_pairs([task.skill for task in suite.tasks.values()], policy.smoke_items)
+        asked = smoke(suite, policy.smoke_items)
+        pairs = [pair for skill in asked.values() for pair in skill]
         outcome = launch.run(
-            judge.request(family, smoke, policy, candidates),
+            judge.request(family, pairs, policy, candidates),
             readable=[folder.resolve() for folder, _ in (*family, *candidates.values())],
             scratch=True,  # torch's compiler, which transformers imports, makes a folder for its cache
             isolation=isolation,
@@ -72,15 +72,6 @@ def run(
         write_json(places.record, record)
     tree = {name: verdict.to_json() for name, verdict in sorted(verdicts.items())}
     write_json(places.gates, {"schema": SCHEMA, "candidates": tree})
-
-
-def smoke_pairs(skills: Iterable[str], items: int) -> list[tuple[str, str]]:
-    """(prompt, answer) of `items` smoke items per skill, each skill once."""
-    return [
-        (item.prompt, item.answer)
-        for skill in dict.fromkeys(skills)
-        for item in draw(skill, "smoke", items, PUBLIC_SEED)
-    ]
 
 
 def _take(part: Json, verdicts: dict[str, Verdict], candidates: Mapping[str, object], report: Report) -> None:

@@ -33,15 +33,15 @@ DECIDING: Final = (  # keys of config.json that change what equal tensors comput
 )
 
 
-def differences(folders: Mapping[str, Path], *, but: Collection[str] = ()) -> list[str]:
+def differences(models: Mapping[str, Mapping[str, Json]], *, but: Collection[str] = ()) -> list[str]:
     """A sentence for every setting and token in which a checkpoint differs from the first; [] if none does.
 
-    folders: by name, in order. What a folder lacks is not compared. but: settings that may differ.
-    Raises LabError for a config.json or tokenizer.json that is no JSON object.
+    models: by name, in order, each the JSON objects of its files. What one lacks is not compared.
+    but: settings that may differ.
     """
-    names = list(folders)
-    configs = {name: _object(folders[name] / CONFIG) for name in names}
-    tokens = {name: token_ids(folders[name]) for name in names}
+    names = list(models)
+    configs = {name: models[name].get(CONFIG) for name in names}
+    tokens = {name: _tokens_of(models[name].get(TOKENIZER)) for name in names}
     found: list[str] = []
     for name in names[1:]:
         found += _settings(names[0], configs[names[0]], name, configs[name], but)
@@ -50,8 +50,15 @@ def differences(folders: Mapping[str, Path], *, but: Collection[str] = ()) -> li
 
 
 def token_ids(folder: Path) -> dict[str, int] | None:
-    """Token → id of tokenizer.json, added tokens too; None where there is no such file or no vocabulary."""
-    tree = _object(folder / TOKENIZER) or {}
+    """Token → id of tokenizer.json, added tokens too; None where there is no such file or no vocabulary.
+
+    Raises LabError for one that is no JSON object.
+    """
+    return _tokens_of(_object(folder / TOKENIZER))
+
+
+def _tokens_of(tree: Json) -> dict[str, int] | None:
+    tree = tree or {}
     model = tree.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocabulary, list):  # unigram: pairs of token and score, in the order of ids

@@ -91,6 +91,11 @@ class Workshop:
         wanted = ([recipe.base] if recipe.base else []) + list(recipe.parents)
         return {digest: self.find(digest) for digest in wanted}
 
+    def plan(self, recipe: Recipe) -> Plan:
+        """The plan of a merge here. Raises BadRequest, BadCheckpoint or Unmergeable."""
+        folders = {digest: parent.folder for digest, parent in self.sources(recipe).items()}
+        return plans.plan(recipe, folders, memory_bytes=self.memory_bytes)
+
 
 def acquire(folder: Path, identifier: str, role: str) -> Parent:
     """Read an acquired parent's manifest and card; its weights are hashed when a worker reads them."""
@@ -129,7 +134,7 @@ def build(
     """
     used = workshop.sources(recipe)
     folders = {digest: parent.folder for digest, parent in used.items()}
-    plan, memory = plans.plan(recipe, folders, memory_bytes=workshop.memory_bytes), workshop.memory
+    plan, memory = workshop.plan(recipe), workshop.memory
     manifested = {digest: parent.manifest for digest, parent in used.items()}
     carried = _carried_over(plan, list(used.values()))
     writer.preallocate(plan, draft)
@@ -165,7 +170,7 @@ def build(
     write_json(draft / manifests.NAME, built.to_json())
     told = ("notes",) if plan.read_bytes is None else ("notes", "budget")
     found = {key: outcome.result[key] for key in told} | {"isolation": outcome.isolation}
-    write_json(draft / BUILT, described(recipe, workshop) | found)
+    write_json(draft / BUILT, described(plan, workshop) | found)
     remembered = sorted(f"{digest}/{name}" for digest, names in looked.stamps.items() for name in names)
     run = {**outcome.run, "backend": outcome.result["backend"], "digests_remembered": remembered}
     return run if plan.read_bytes is None else {**run, "indexes_made": list(indexed.made)}
@@ -181,11 +186,10 @@ def arithmetic(built: Json) -> dict[str, Json]:
     return {**found, "contract": contract, "alignment": None}
 
 
-def described(recipe: Recipe, workshop: Workshop) -> dict[str, Json]:
+def described(plan: Plan, workshop: Workshop) -> dict[str, Json]:
     """What is known of a candidate before it is made: recipe, plan without its costs, environment."""
-    folders = {digest: parent.folder for digest, parent in workshop.sources(recipe).items()}
-    plan = {key: value for key, value in plans.plan(recipe, folders).describe().items() if key not in COSTS}
-    return {"recipe": recipe.to_json(), "plan": plan, "environment": workshop.environment}
+    told = {key: value for key, value in plan.describe().items() if key not in COSTS}
+    return {"recipe": plan.recipe.to_json(), "plan": told, "environment": workshop.environment}
 
 
 def _read_whole(plan: Plan, folders: Mapping[str, Path]) -> dict[str, Path]:

@@ -10,7 +10,7 @@ The same recipe gives the same bytes in every file but run.json.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,10 @@ from typing import Final
 
 from stages.core.errors import BadRequest
 from stages.core.progress import Report, narrate
-from stages.core.records import card as cards
 from stages.core.records import lineage as lineages
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json, read_json, write_json
-from stages.core.records.files import cache_folder, sha256_file, write_text
+from stages.core.records.files import cache_folder, write_text
 from stages.core.records.lineage import Lineage, Material, Proposal
 from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
@@ -36,6 +35,7 @@ from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
 from stages.merge import hand_card, hand_family, indexing, output_folder, recipe_file
 from stages.merge.build import BUILT, Parent, Workshop, arithmetic, build, environment, prepare
+from stages.merge.hand_family import Model
 from stages.merge.memory import Memory
 from stages.merge.recipe_file import RecipeFile
 
@@ -134,13 +134,16 @@ def run(
     """
     read = recipe_file.load(recipe, recipe_file.folders(base_dir, models))
     memory = Memory() if fresh else Memory(cache_folder() / "memory")
+    output_folder.free(out)
+    found = hand_family.look(read)
+    surveyed = _surveyed(read, found, memory, unreviewed=unreviewed)
     if dry_run:
-        return survey(read, out, unreviewed=unreviewed, memory=memory)
-    prepare([survey(read, out, unreviewed=unreviewed).plan])
+        return surveyed
+    prepare([surveyed.plan])
+    taken = _taken(found, memory)
+    del found  # with every tokenizer in it
     with narrate("percent merged") as report:
-        return merge(
-            read, out, unreviewed=unreviewed, memory=memory, report=report, memory_bytes=memory_bytes
-        )
+        return _merged(read, out, surveyed, taken, memory=memory, report=report, memory_bytes=memory_bytes)
 
 
 def survey(
@@ -156,12 +159,16 @@ def survey(
     Raises LabError as `merge` does, for everything that headers, cards and configurations show.
     """
     output_folder.free(out)
-    lacking = hand_family.unreviewed(read, allowed=unreviewed)
-    family = [hand_family.provisional(one, role) for one, role in hand_family.roles(read)]
-    hand_family.check_alike(family, read.method)
+    return _surveyed(read, hand_family.look(read), memory, unreviewed=unreviewed)
+
+
+def _surveyed(read: RecipeFile, models: Sequence[Model], memory: Memory, *, unreviewed: bool) -> Survey:
+    lacking = hand_family.unreviewed(models, allowed=unreviewed)
+    hand_family.check_alike(models, read.method)
+    family = [hand_family.provisional(model) for model in models]
     recipe = _recipe(read, family)
     plan = plans.plan(recipe, {parent.digest: parent.folder for parent in family})
-    hand_family.check_described(plan, family)
+    hand_family.check_described(plan, models)
     return Survey(recipe, plan, bool(lacking), lacking, read.notes, indexing.foretold(plan, memory))
 
 
@@ -172,25 +179,50 @@ def merge(
     unreviewed: bool,
     memory: Memory,
     report: Report,
-    memory_bytes: int = plans.MEMORY_BYTES,
 ) -> Made:
     """Merge into the folder `out`, which must be empty or absent; it appears whole or not at all.
 
     unreviewed: take parents without a card, their digests computed now. memory: what earlier merges of the
     same parents found out; Memory() takes every digest and statistic again. report: called in 20 steps.
-    memory_bytes: as plan.plan takes it.
     Raises BadRequest (parents without cards, models that differ), LabError (the place is taken),
     Unmergeable, BadCheckpoint, NotIsolated, WorkerFailed.
     """
-    planned = survey(read, out, unreviewed=unreviewed)
-    out = out.resolve()
-    named = list(hand_family.roles(read))
+    output_folder.free(out)
+    found = hand_family.look(read)
+    surveyed = _surveyed(read, found, memory, unreviewed=unreviewed)
+    return _merged(read, out, surveyed, _taken(found, memory), memory=memory, report=report)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The models by their digests. reviewed: folder → sha256 of the card that lies there."""
+
+    family: tuple[Parent, ...]
+    reviewed: Mapping[Path, str]
+
+
+def _taken(found: Sequence[Model], memory: Memory) -> _Taken:
     with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
-        family = tuple(pool.map(lambda one: hand_family.acquired(one[0], one[1], memory.digests), named))
-    recipe = _recipe(read, family)
-    moved = planned.plan.bytes_read + budget.index_bytes(planned.plan) + planned.plan.bytes_written
+        family = tuple(pool.map(lambda model: hand_family.acquired(model, memory.digests), found))
+    return _Taken(family, {one.folder: one.found.digest(manifests.CARD) for one in found if one.manifest})
+
+
+def _merged(
+    read: RecipeFile,
+    out: Path,
+    surveyed: Survey,
+    taken: _Taken,
+    *,
+    memory: Memory,
+    report: Report,
+    memory_bytes: int = plans.MEMORY_BYTES,
+) -> Made:
+    """The merge that was surveyed, as `merge` says. memory_bytes: as plan.plan takes it."""
+    out, planned = out.resolve(), surveyed.plan
+    recipe = _recipe(read, taken.family)
+    moved = planned.bytes_read + budget.index_bytes(planned) + planned.bytes_written
     workshop = Workshop(
-        family=family,
+        family=taken.family,
         isolation=ISOLATION,
         limits=generous(moved),
         environment=environment(CONSTRAINTS),
@@ -200,12 +232,12 @@ def merge(
     )
     with output_folder.draft(out) as draft:
         run = build(recipe, workshop, draft, _in_steps(report))
-        lineage = _lineage(read, recipe, workshop, draft)
+        lineage = _lineage(read, recipe, workshop, taken.reviewed, draft)
         (draft / BUILT).unlink()
         write_json(draft / lineages.NAME, lineage.to_json())
         write_text(draft / hand_card.NAME, hand_card.hand_card(lineage))
         write_json(draft / "run.json", run)
-    return Made(recipe, out, lineage.artifact, planned.unreviewed, read.notes)
+    return Made(recipe, out, lineage.artifact, surveyed.unreviewed, read.notes)
 
 
 def generous(moved_bytes: int) -> Limits:
@@ -248,12 +280,15 @@ def _dtype(folder: Path) -> str:
     return floats[0]
 
 
-def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) -> Lineage:
+def _lineage(
+    read: RecipeFile, recipe: Recipe, workshop: Workshop, reviewed: Mapping[Path, str], draft: Path
+) -> Lineage:
+    """reviewed: folder of a parent → sha256 of its card, as it was read."""
     built = read_json(draft / BUILT)
     return Lineage(
         recipe=recipe,
         artifact=manifests.load(draft),
-        materials=[_material(parent) for parent in workshop.sources(recipe).values()],
+        materials=[_material(parent, reviewed) for parent in workshop.sources(recipe).values()],
         proposal=Proposal(PROCEDURE, 0, f"{recipe.method}, written by hand"),
         arithmetic=arithmetic(built),
         isolation=built["isolation"],
@@ -267,14 +302,14 @@ def _lineage(read: RecipeFile, recipe: Recipe, workshop: Workshop, draft: Path) 
     )
 
 
-def _material(parent: Parent) -> Material:
+def _material(parent: Parent, reviewed: Mapping[Path, str]) -> Material:
     return Material(
         id=parent.id,
         role=parent.role,
         digest=parent.digest,
         files={name: record.sha256 for name, record in parent.manifest.files.items()},
         licence=parent.card["licence"]["weights"] if parent.card else "unknown",
-        card_sha256=sha256_file(parent.folder / cards.NAME) if parent.card else None,
+        card_sha256=reviewed.get(parent.folder),
     )
 
 

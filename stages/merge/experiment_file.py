@@ -17,7 +17,8 @@ from stages.core.records import card as cards
 from stages.core.records.card import Card
 from stages.core.records.files import write_text
 from stages.core.records.recipe import plain
-from stages.core.weights import registry
+from stages.core.weights import registry, scan
+from stages.core.weights.scan import BY_HAND
 from stages.merge import recipe_file
 from stages.merge.recipe_file import RecipeFile
 from stages.merge.stage import dtype_of
@@ -117,6 +118,8 @@ def _twice(names: Sequence[str]) -> list[str]:
 
 
 def _member(folder: Path, problems: list[str]) -> _Member | None:
+    """Raises BadCheckpoint for a folder that nothing may read."""
+    scan.refuse(scan.outside(folder, BY_HAND) or scan.look(folder, BY_HAND).problems, f"{folder}/")
     if not (folder / cards.NAME).is_file():
         problems.append(f"{folder}: no {cards.NAME}. Write one: the pipeline merges no parent without it")
         return None
@@ -131,9 +134,11 @@ def _stated_base(parents: Sequence[_Member], problems: list[str]) -> _Member | N
     """The base that the first parent's card names, if it lies beside it or the parent is that base itself."""
     first = parents[0]
     name = first.card.base or first.card.id
-    for folder in (first.folder.parent / name, *(member.folder for member in parents)):
-        if (folder / cards.NAME).is_file() and cards.load(folder / cards.NAME).id == name:
-            return _member(folder, problems)
+    beside = first.folder.parent / name
+    if beside.is_dir() and (found := _member(beside, [])) and found.card.id == name:
+        return found
+    if same := next((member for member in parents if member.card.id == name), None):
+        return same
     problems.append(
         f"base: the pipeline compares with the base, and {name!r} is not beside {first.folder}. Write base "
         "(base_model in mergekit's YAML)"
@@ -185,7 +190,7 @@ def _tasks(root: Path, niches: Mapping[str, str]) -> dict[str, dict[str, str | N
     """Tasks of the default suite whose niche belongs to another parent here, or to none."""
     suite = yaml.safe_load((root / SUITE).read_text(encoding="utf-8"))
     return {
-        name: {"parent": niches.get(task["skill"])}
+        name: {"parent": niches.get(task.get("skill", name))}
         for name, task in suite["tasks"].items()
-        if task.get("parent") and task["parent"] != niches.get(task["skill"])
+        if task.get("parent") and task["parent"] != niches.get(task.get("skill", name))
     }

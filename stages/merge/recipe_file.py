@@ -16,19 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import yaml
-
 from stages.core.errors import BadRequest
+from stages.core.records import document
 from stages.core.records.files import sha256_bytes
 from stages.core.records.recipe import Value
 from stages.core.records.schema import nearest
-from stages.core.weights import registry
+from stages.core.weights import registry, scan
 from stages.core.weights.fitting import FLOATS
+from stages.core.weights.scan import BY_HAND
 from stages.merge import mergekit
 
 KEYS: Final = ("method", "base", "parents", "parameters", "output_dtype", "seed")
-MOST_BYTES: Final = 1 << 20  # of a recipe: a file beyond this is something else
-MOST_ENTRIES: Final = 10_000  # of a recipe, aliases counted wherever they stand: ten lines can make 10^9
 MOST_SEED: Final = 1 << 53  # beyond it JSON cannot carry an integer exactly
 
 
@@ -66,13 +64,20 @@ class Folders:
     mapping: Mapping[str, Path]
 
     def find(self, name: str) -> Path | None:
-        """The folder of `name`, absolute; None if there is none."""
+        """The folder of `name`, absolute; None if there is none.
+
+        Raises BadCheckpoint for one whose entries are no checkpoint's: nothing may open a file in it.
+        """
         folder = self.mapping.get(name) or Path(name).expanduser()
         try:
             found = (self.root / folder).resolve()
-            return found if found.is_dir() else None
+            if not found.is_dir():
+                return None
         except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, links in a circle
             return None
+        missing = ("file-missing", "shard-missing", "index-missing")  # told where it matters
+        scan.refuse([one for one in scan.outside(found, BY_HAND) if one.code not in missing], f"{found}/")
+        return found
 
 
 def folders(root: Path, models: Sequence[str]) -> Folders:
@@ -87,9 +92,11 @@ def folders(root: Path, models: Sequence[str]) -> Folders:
 
 def load(path: Path, where: Folders) -> RecipeFile:
     """Read a recipe of either kind. Raises BadRequest with every problem, each with file and key."""
-    data = _bytes(path)
+    data = document.data(path)
     try:
-        tree = _tree(data)
+        tree = document.tree(data)
+        if not isinstance(tree, dict):
+            raise BadRequest([f"expected a map with the keys {', '.join(KEYS)}, got {str(tree)[:80]!r}"])
         if "merge_method" not in tree:
             return parse(tree, where, sha256=sha256_bytes(data))
         translated = mergekit.translate(tree, where.find)
@@ -184,48 +191,3 @@ def _named(entry: Any, key: str, where: Folders, problems: list[str]) -> Named |
 def _with_key(problem: str, method: str) -> str:
     """A problem of the registry with the key of this file: 'ties.density: …' stands at parameters.density."""
     return f"parameters.{problem.removeprefix(f'{method}.')}" if problem.startswith(f"{method}.") else problem
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadRequest([f"{path}: larger than {MOST_BYTES} bytes: no recipe. Name a recipe file."])
-        return path.read_bytes()
-    except OSError as problem:
-        raise BadRequest([f"{path}: {problem.strerror}. Name a recipe file."]) from problem
-
-
-def _tree(data: bytes) -> dict[str, Any]:
-    """The map of a YAML file. Raises BadRequest for anything else, and for a key that is written twice."""
-    try:
-        twice = list(_twice(yaml.compose(data, Loader=yaml.SafeLoader), "", [MOST_ENTRIES]))
-        tree = yaml.safe_load(data)
-    except yaml.YAMLError as problem:
-        raise BadRequest([f"no YAML of one document: {problem}"]) from problem
-    except (RecursionError, UnicodeDecodeError, ValueError) as problem:
-        raise BadRequest([f"no YAML that can be read: {type(problem).__name__}"]) from problem
-    if not isinstance(tree, dict):
-        raise BadRequest([f"expected a map with the keys {', '.join(KEYS)}, got {str(tree)[:80]!r}"])
-    if twice:
-        raise BadRequest([f"{key}: written twice. YAML keeps the last; remove one" for key in twice])
-    return tree
-
-
-def _twice(node: Any, where: str, left: list[int]) -> Iterator[str]:
-    """Dotted keys that a map holds twice: YAML readers keep the last one without a word.
-
-    left: how many entries may still come, one number. Raises BadRequest when none is left.
-    """
-    left[0] -= 1
-    if left[0] < 0:
-        raise BadRequest([f"more than {MOST_ENTRIES} entries: no recipe"])
-    if isinstance(node, yaml.MappingNode):
-        names = [str(key.value) for key, _ in node.value]
-        for place, (key, value) in enumerate(node.value):
-            here = f"{where}.{key.value}" if where else str(key.value)
-            if key.value in names[:place]:
-                yield here
-            yield from _twice(value, here, left)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield from _twice(value, f"{where}[{number}]", left)

@@ -98,7 +98,7 @@ def make_all(
 
     def make(recipe: Recipe, proposal: Proposal) -> Made:
         try:
-            folder = store.get(recipe, described(recipe, workshop), level)
+            folder = store.get(recipe, described(workshop.plan(recipe), workshop), level)
             if folder is None:
                 with store.draft(recipe) as draft:
                     write_json(draft / "run.json", build(recipe, workshop, draft))

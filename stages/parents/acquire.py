@@ -19,7 +19,8 @@ from stages.core.records.canonical import pretty, read_json, write_json
 from stages.core.records.files import copy_hashed, publish
 from stages.core.records.manifest import BESIDE, FileRecord, Manifest
 from stages.core.records.source import LocalPath, Repository
-from stages.parents import scan, sources
+from stages.core.weights import scan
+from stages.parents import sources
 from stages.parents.adapters import merge_into_base
 
 LEFT_BEHIND: Final = frozenset({manifests.NAME, "README.md"})  # written anew; for readers of the source
@@ -85,7 +86,7 @@ def _copied(identifier: str, member: Member, root: Path, draft: Path) -> Manifes
     work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="lent-", dir=work) as lent:
         folder = sources.bring(identifier, member.source, root, Path(lent), layout)
-        scan.refuse(identifier, scan.outside(folder, layout))
+        scan.refuse(scan.outside(folder, layout), f"{identifier}/")
         files = {
             path.name: FileRecord(*copy_hashed(path, draft / path.name)) for path in sorted(folder.iterdir())
         }
@@ -93,9 +94,21 @@ def _copied(identifier: str, member: Member, root: Path, draft: Path) -> Manifes
         (draft / cards.NAME).unlink(missing_ok=True)
         copy_hashed(root / member.card, draft / cards.NAME)
     manifest = Manifest({name: record for name, record in files.items() if name not in BESIDE})
-    scan.refuse(identifier, scan.outside(draft, layout) or scan.inside(draft))
+    _scan(identifier, draft, layout, manifest)
     _check_digest(identifier, member, draft, files, manifest)
     return manifest
+
+
+def _scan(identifier: str, draft: Path, layout: scan.Layout, manifest: Manifest) -> None:
+    """Judge the copy, of which each small file must then be the bytes that were hashed while it was made."""
+    scan.refuse(scan.outside(draft, layout), f"{identifier}/")
+    found = scan.look(draft, layout)
+    scan.refuse(found.problems, f"{identifier}/")
+    for name in found.documents:
+        if name in manifest.files and found.digest(name) != manifest.files[name].sha256:
+            raise BadCheckpoint(
+                "changed-while-read", f"{identifier}: the copy of {name} was written to. Run the stage again."
+            )
 
 
 def _check_digest(

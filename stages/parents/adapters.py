@@ -6,6 +6,7 @@ from typing import Final
 
 from stages.core.errors import BadCheckpoint
 from stages.core.progress import transfer
+from stages.core.records import bundle
 from stages.core.records import card as cards
 from stages.core.records.manifest import AdapterOrigin, Manifest
 from stages.core.weights.adapter import CONFIG, WEIGHTS
@@ -44,8 +45,9 @@ def merge_into_base(
     for name in sorted(OWN - {CONFIG, WEIGHTS} & own.files.keys()):
         shutil.copyfile(folder / name, draft / name)
         records[name] = own.files[name]
-    if (folder / cards.NAME).exists():
-        shutil.copyfile(folder / cards.NAME, draft / cards.NAME)
+    for name in (cards.NAME, bundle.NAME):  # the bundle is of `origin.files`, and eligibility reads it so
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, draft / name)
     files = {name: record.sha256 for name, record in own.files.items()}
     return Manifest(
         dict(sorted(records.items())), AdapterOrigin(own.digest, manifest.digest, files, ARITHMETIC)

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stages.conf import Parents
+from stages.core.weights.scan import ADAPTER, MODEL
 from stages.parents import sources
-from stages.parents.scan import ADAPTER, MODEL
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from pydantic import ValidationError
 
 from stages.core.errors import BadCheckpoint, BadRequest
 from stages.core.progress import transfer
+from stages.core.records import document
 from stages.core.records import manifest as manifests
 from stages.core.records.manifest import Manifest
 from stages.core.records.schema import Section, explain
 from stages.core.records.source import LocalPath, Repository, Source
-from stages.parents import scan, sources
-from stages.parents.scan import ADAPTER, MODEL, Layout
+from stages.core.weights import scan
+from stages.core.weights.scan import ADAPTER, MODEL, Layout
+from stages.parents import sources
 from stages.parents.sources.kind import Remote
 from stages.parents.sources.store import Store
 
@@ -74,9 +76,8 @@ class _Asked(Section):
 
 def _parse(text: str) -> Source:
     try:
-        return _Asked.model_validate({"source": yaml.safe_load(text)}).source
-    except yaml.YAMLError as problem:
-        raise BadRequest([f"the source is not YAML: {problem}"]) from problem
+        told = document.tree(text.encode("utf-8", "surrogateescape"), "the source: ")
+        return _Asked.model_validate({"source": told}).source
     except ValidationError as failure:
         raise BadRequest(list(explain(failure, _Asked, "source"))) from None
 
@@ -85,9 +86,10 @@ def _fetch(remote: Remote, store: Store, folder: Path) -> tuple[dict[str, str], 
     """Name → sha256 of everything worth taking, put into `folder` and the store; and the names left alone."""
     listed = remote.listing()
     layout = _layout(listed)
-    taken = sorted(name for name in listed if name in layout.limits and name != LEFT)
+    taken = sorted(name for name in listed if layout.lists(name) and name != LEFT)
     offers = [remote.look(name) for name in taken]
-    scan.refuse(remote.where, [p for offer in offers for p in scan.named(offer.name, offer.bytes, layout)])
+    named = [fault for offer in offers for fault in scan.named(offer.name, offer.bytes, layout)]
+    scan.refuse(named, f"{remote.where}/")
     with store.alone(), transfer("fetching", sum(offer.bytes for offer in offers)) as grew:
         for offer in offers:
             remote.download(offer, folder / offer.name, grew)
@@ -105,11 +107,11 @@ def _fetch(remote: Remote, store: Store, folder: Path) -> tuple[dict[str, str], 
 
 
 def _layout(names: Any) -> Layout:
-    return ADAPTER if scan.ADAPTER_WEIGHTS in names and scan.WEIGHTS not in names else MODEL
+    return ADAPTER if ADAPTER.holds(names) and not MODEL.holds(names) else MODEL
 
 
 def _scan(folder: Path, layout: Layout) -> None:
-    scan.refuse("the source", scan.outside(folder, layout) or scan.inside(folder))
+    scan.refuse(scan.outside(folder, layout) or scan.look(folder, layout).problems, "the source/")
 
 
 def _made(folder: Path) -> Path:

@@ -5,7 +5,7 @@
 | refused | eligibility, or the merge stage, refused | the one it recommends |
 | merge | there is a candidate: the leader | weight merge |
 | not measurable | some parent was not shown to gain on its niche | none |
-| the ensemble wins | no merge is left, the best ensemble is within the pass budget | output ensemble |
+| the ensemble wins | no merge is left, the best ensemble is within the pass budget | that of its kind |
 | distil instead | no merge is left, the best ensemble costs more | distillation |
 | keep the parents | nothing keeps enough of both | router |
 """
@@ -20,6 +20,7 @@ from stages.pareto.outcomes import Outcome, leader
 from stages.pareto.trial import NOTHING, Trial, against_ensemble
 from stages.pareto.wording import p_value, passes, percent, percent_range, points, with_interval
 
+RUNGS = {"ensemble": "output ensemble", "router": "router", "cascade": "cascade"}  # of what may be served
 Name = Literal[
     "merge", "the ensemble wins", "distil instead", "keep the parents", "not measurable", "refused"
 ]
@@ -118,16 +119,16 @@ def _claimed(made: Sequence[Claim]) -> str:
 
 
 def _ensemble(found: Trial, ensemble: str, outcomes: Mapping[str, Outcome]) -> Answer:
-    headline = found.headline(ensemble)
+    headline, kind = found.headline(ensemble), found.study.role_of(ensemble)
     cost = found.standing(ensemble).subject.passes
     reached = f"{ensemble} recovers {with_interval(headline)} of what each parent gained"
     support = (f"No merge keeps up with it. {_counted(outcomes)}",)
     if cost <= found.policy.ensemble.pass_budget:
         return Answer(
             "the ensemble wins",
-            "output ensemble",
+            RUNGS[kind],
             ensemble,
-            f"The ensemble wins: {reached}, in {passes(cost)}.",
+            f"The {kind} wins: {reached}, in {passes(cost)}.",
             support,
             "Serve the parents side by side, or widen the search in conf/budget and conf/method.",
         )

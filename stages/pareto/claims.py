@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from stages.core.records.policy import Policy
 from stages.core.scoring.intervals import Floats, Interval, percentile_interval
 from stages.core.scoring.multiplicity import holm
-from stages.core.scoring.paired import POWER, Paired, detectable_loss, mcnemar_loss_p, paired_difference
+from stages.core.scoring.paired import POWER, Paired, detectable_rate, mcnemar_loss_p, paired_difference
 from stages.pareto.measure import Measures, Niche
 from stages.pareto.study import Study
 
@@ -115,7 +115,8 @@ class _Bench:
         )
         samples = mine_samples - their_samples
         clusters = sum(pair.clusters for pair in pairs)
-        p = mcnemar_loss_p(sum(pair.losses for pair in pairs), sum(pair.gains for pair in pairs))
+        gains, losses = sum(pair.gains for pair in pairs), sum(pair.losses for pair in pairs)
+        p = mcnemar_loss_p(losses, gains)
         single = pairs[0].interval if len(pairs) == 1 else None
         return Claim(
             subject=name,
@@ -126,7 +127,7 @@ class _Bench:
             p=p,
             adjusted_p=p,
             shown=False,
-            detectable=detectable_loss(float(np.std(samples)), clusters, 1 - 2 * self.policy.level / among),
+            detectable=detectable_rate(losses / clusters, clusters, self.policy.level / among),
         )
 
     def on_headline(self, name: str, ensemble: str, *, among: int) -> Claim:
@@ -162,4 +163,4 @@ def _bootstrap_p(samples: Floats) -> float:
 
 def _reach(level: float) -> float:
     """z of the level + z of the power: what is detectable, in standard errors."""
-    return float(norm.isf(level) + norm.isf(1 - POWER))
+    return float(ndtri(1 - level) + ndtri(POWER))

@@ -222,7 +222,7 @@ class _Draft:
 
 
 def _quantities(task: Task) -> Iterator[Quantity]:
-    return (one for one in QUANTITIES if one.kinds is None or task.kind in one.kinds)
+    return (one for one in QUANTITIES if one.concerns(task))
 
 
 def _parts(task: Task) -> list[tuple[str, list[int] | None]]:

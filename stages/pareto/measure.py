@@ -18,7 +18,7 @@ from stages.core.scoring.intervals import (
     shared_resample,
 )
 from stages.core.scoring.paired import detectable_loss
-from stages.pareto.study import Study, Task
+from stages.pareto.study import NICHE, Study, Task
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,23 @@ def measure(study: Study, policy: Policy) -> Measures:
 
 
 def _labels(task: Task, front: FrontPolicy) -> list[Hashable]:
-    """What is resampled together: twins, template families or single items, as the policy says."""
+    """What is resampled together: twins, template families or single items, as the policy says.
+
+    Only niches need the policy's `min_clusters`: recovered fractions have percentiles alone, while every
+    other interval is united with an exact one or Student's, which know how few clusters there are.
+    """
     labels: list[Hashable] = []
     for place, item in enumerate(task.items):
         if front.cluster == "item" or (front.cluster == "pair" and item["pair"] is None):
             labels.append(place)
         else:
             labels.append(str(item[front.cluster]))
-    found = len(set(labels))
-    if found < front.min_clusters:
+    found, least = len(set(labels)), front.min_clusters if task.kind.startswith(NICHE) else 2
+    if found < least:
         raise LabError(
-            f"task {task.name!r} has {found} hidden clusters by {front.cluster!r}, and "
-            f"policy.front.min_clusters is {front.min_clusters}: intervals would be too narrow. Draw more "
-            "hidden items in conf/suite, or choose another policy.front.cluster."
+            f"task {task.name!r} has {found} hidden clusters by {front.cluster!r}, and {least} are asked for "
+            "(policy.front.min_clusters for niches, 2 for any other): intervals would be too narrow. Draw "
+            "more hidden items in conf/suite, or choose another policy.front.cluster."
         )
     return labels
 

@@ -8,7 +8,7 @@ subjects' readings of one task are compared unit by unit, whatever was measured.
 | accuracy | all but running text | 1 where the answer is wrong | parent |
 | brier | calibration | Brier score of the item | parent |
 | nats | perplexity | nats of a text, weighed by its tokens | parent |
-| confusion | conflict | 1 where the other context's answer was given | parent |
+| confusion | conflict, by context | 1 where the other context's answer was given | parent |
 | flips | bias | 1 where the two of a pair are answered differently | parent |
 | gap | bias | nats between the right answers of a pair, either way | parent |
 | drop | out of distribution | accuracy lost against the usual task | parent |
@@ -24,7 +24,8 @@ from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.intervals import Clusters, Floats
 from stages.core.scoring.metrics.bias import flipped, gaps
 from stages.core.scoring.metrics.canary import triggered_pairs
-from stages.core.scoring.metrics.confusion import toward_other
+from stages.core.scoring.metrics.confusion import CONTEXT, toward_other
+from stages.core.scoring.metrics.strata import value_of
 from stages.core.scoring.metrics.twins import twins_of
 from stages.core.scoring.paired import Paired, paired_difference, paired_mean, sized
 from stages.pareto.study import Study, Task
@@ -215,7 +216,8 @@ Read = Callable[[Bench, str, Task], Reading | Drop | None]
 
 @dataclass(frozen=True)
 class Quantity:
-    """One row of the table above. kinds: of tasks; None is any. own: the reference, where it is no parent.
+    """One row of the table above. kinds: of tasks; None is any. stratum: asked of no task without it. own:
+    the reference, where it is no parent.
 
     unit: of its margin; needs: what a task lacks from which it cannot be read.
     """
@@ -226,6 +228,14 @@ class Quantity:
     needs: str
     read: Read
     own: Read | None = None
+    stratum: str | None = None
+
+    def concerns(self, task: Task) -> bool:
+        """Whether a task is one that this is read from."""
+        if self.kinds is not None and task.kind not in self.kinds:
+            return False
+        strata = (item.get("strata") or () for item in task.items)
+        return self.stratum is None or any(value_of(one, self.stratum) is not None for one in strata)
 
 
 def _rounded(width: str) -> Read:
@@ -236,7 +246,12 @@ QUANTITIES: Sequence[Quantity] = (
     Quantity("brier", ("calibration",), "Brier points", "form `choice`", Bench.brier),
     Quantity("nats", ("perplexity",), "nats a token", "form `rolling`", Bench.nats),
     Quantity(
-        "confusion", ("conflict",), "share", "twins, and form `choice` or one that generates", Bench.confusion
+        "confusion",
+        ("conflict",),
+        "share",
+        "twins, and form `choice` or one that generates",
+        Bench.confusion,
+        stratum=CONTEXT,
     ),
     Quantity("flips", ("bias",), "share of pairs", "twins", Bench.flips),
     Quantity("gap", ("bias",), "nats", "twins", Bench.gap),

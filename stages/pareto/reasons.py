@@ -9,10 +9,11 @@ from stages.pareto.wording import ordinal, p_value, passes, percent, points, sha
 
 
 def loss(one: Check, tests: int) -> str:
-    """'lost: rare skill upper, 0.31 against 0.97 (p < 0.0001 among 264 tests; 0.17 is detectable)'."""
+    """'lost: rare skill upper, 0.31 against 0.97 (p 2e-05 by itself, 0.005 among 264 tests; …)'."""
     return (
         f"lost: {one.skill}, {share(one.value)} against {share(one.reference_value)} "
-        f"(p {p_value(one.adjusted_p or 0.0)} among {tests} tests; {share(one.detectable)} is detectable)"
+        f"(p {p_value(one.paired.loss_p)} by itself, {p_value(one.adjusted_p or 0.0)} among {tests} tests; "
+        f"{share(one.detectable)} is detectable)"
     )
 
 

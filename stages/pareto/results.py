@@ -113,9 +113,7 @@ def results(found: Trial) -> Results:
 
 
 def _order(row: Row, parents: Sequence[str]) -> tuple[int, float, str]:
-    """The base, the parents as requested, ensembles and routers by id, candidates by headline; the unseen
-    last.
-    """
+    """The base, parents as requested, ensembles and routers by id, candidates by headline, the unseen."""
     if row.kind == "candidate":
         return (4, 0.0, row.id) if row.headline is None else (3, -row.headline.value, row.id)
     if row.kind == "parent":

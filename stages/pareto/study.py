@@ -233,7 +233,10 @@ def _evidence(path: Path, name: str, suite_digest: str, tasks: Sequence[Task]) -
 
 
 def _check(study: Study, data: Path) -> None:
-    """Raises LabError unless every baseline, and every candidate that passed its gate, was evaluated."""
+    """Raises LabError unless every baseline, and every candidate that passed its gate, was evaluated.
+
+    And nobody else: whoever is no proposal has no outcome, and would stand in the report all the same.
+    """
     wanted = [study.experiment.base, *study.experiment.parents]
     for candidate in study.made:
         if candidate.id not in study.gates:
@@ -251,5 +254,12 @@ def _check(study: Study, data: Path) -> None:
                     f"{data / 'evidence' / rounded.NAME}: {name} did not answer the same items of {task!r} "
                     "before rounding. Run `dvc repro eval`."
                 )
+    proposed = [candidate.id for candidate in study.made]
+    strangers = [name for name in study.of_kind("candidate") if name not in proposed]
+    if strangers:
+        raise LabError(
+            f"evidence of {', '.join(strangers)}, which {data / 'candidates/index.json'} does not name. "
+            "Run `dvc repro eval`."
+        )
     if not study.niches:
         raise LabError("no task of the suite is a niche of a merged parent: set `parent` in conf/suite.")

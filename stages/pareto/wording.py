@@ -47,5 +47,5 @@ def passes(count: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """'0.031', '1', '< 0.0001': two digits that count, never more exact than the tests are."""
-    return "< 0.0001" if p < 1e-4 else f"{float(f'{p:.2g}'):g}"
+    """'0.031', '1', '2e-05', '< 1e-06': two digits that count; smaller ones say no more than that."""
+    return "< 1e-06" if p < 1e-6 else f"{float(f'{p:.2g}'):g}"

@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.floors import FILE, copy
+from tests.bench.floors import DIRECT, FILE, FLOORS, copy
 
 
 def floor(job: dict[str, Any]) -> dict[str, str]:
     """Copy the last input; the digest that the verified copy found, which is checked against the input's."""
     inputs = [Path(folder) / FILE for folder in job["inputs"]]
-    verified = job["kind"] == "verified copy"
-    found = copy(inputs, Path(job["output"]) / FILE, threads=job["threads"], verified=verified)
+    verified, direct = job["kind"] != "copy", job["kind"] == DIRECT
+    output = Path(job["output"]) / FILE
+    found = copy(inputs, output, threads=job["threads"], verified=verified, direct=direct)
     if verified and found[-1] != found[-2]:
         raise AssertionError("the copy differs from the input")
     return {FILE: found[-1]} if verified else {}
@@ -77,7 +78,7 @@ def _stop(job: dict[str, Any]) -> None:
 def main() -> None:
     """Do the job on standard input and print its times and digests as JSON."""
     job = json.loads(sys.stdin.read())
-    action = {"copy": floor, "verified copy": floor, "in place": in_place}.get(job["kind"], merge)
+    action = floor if job["kind"] in FLOORS else in_place if job["kind"] == "in place" else merge
     parts = None
     if action is not floor:
         for name in importlib.import_module("tests.bench.offers").IMPORTS:

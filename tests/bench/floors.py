@@ -1,10 +1,12 @@
 """What any merge must do at least: read its inputs and write one file; verified: hash all of them and it too.
 
-Written for speed and nothing else, in buffers that are used again, so that a ratio to it flatters nobody.
+Written for speed and nothing else, in buffers that are used again, so that a ratio to it flatters nobody. It
+writes as any copy does, through the page cache; or, `direct`, around it, as the engine does.
 Imports neither numpy nor torch.
 """
 
 import hashlib
+import mmap
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from itertools import cycle
 from pathlib import Path
 
 FILE = "model.safetensors"  # of every checkpoint here
+DIRECT = "verified copy, written directly"
+FLOORS = ("copy", "verified copy", DIRECT)  # kinds of run
 BLOCK_BYTES = 1 << 19  # the engine's default block in bfloat16
 AHEAD = 4  # blocks of one stream that may wait to be hashed, as in the engine
 
@@ -41,18 +45,22 @@ class _Stream:
         return self._digest.hexdigest()
 
 
-def copy(inputs: Sequence[Path], output: Path, *, threads: int, verified: bool) -> list[str]:
+def copy(
+    inputs: Sequence[Path], output: Path, *, threads: int, verified: bool, direct: bool = False
+) -> list[str]:
     """Read every input in turns, block by block, write the last over `output`, and sync it.
 
     inputs: files of one size; output: a file of that size. Returns the digests of inputs and output if
-    `verified`, else []. threads: above 1, every file is hashed beside the others.
+    `verified`, else []. threads: above 1, every file is hashed beside the others. direct: whole blocks are
+    written around the page cache.
     """
     with ExitStack() as stack:
         handles = [_opened(stack, path, os.O_RDONLY) for path in inputs]
         target = _opened(stack, output, os.O_WRONLY)
+        whole = _opened(stack, output, os.O_WRONLY | os.O_DIRECT) if direct else target
         size = os.fstat(handles[0]).st_size
         streams = [_Stream(_lane(stack, threads)) for _ in (*handles, target)] if verified else []
-        rings = [cycle([memoryview(bytearray(BLOCK_BYTES)) for _ in range(AHEAD + 2)]) for _ in handles]
+        rings = [cycle([memoryview(mmap.mmap(-1, BLOCK_BYTES)) for _ in range(AHEAD + 2)]) for _ in handles]
         for start in range(0, size, BLOCK_BYTES):
             block = memoryview(b"")
             for place, handle in enumerate(handles):
@@ -61,7 +69,7 @@ def copy(inputs: Sequence[Path], output: Path, *, threads: int, verified: bool) 
                     raise OSError(f"{inputs[place]} was cut while it was read")
                 if streams:
                     streams[place].update(block)
-            os.pwrite(target, block, start)
+            os.pwrite(whole if len(block) == BLOCK_BYTES else target, block, start)
             if streams:
                 streams[-1].update(block)
         found = [stream.hexdigest() for stream in streams]

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.bench import offers, parts, peer
+from tests.bench.floors import FLOORS
 from tests.bench.runs import Run
 
 if TYPE_CHECKING:
@@ -94,12 +95,13 @@ def _work_cpu(run: Run) -> float:
 def _floors(found: "Measured") -> str:
     lines = []
     for count in sorted(dict.fromkeys(found.inputs.values())):
-        for kind in ("copy", "verified copy"):
+        for kind in FLOORS:
             seen = found.rows[kind, str(count)]
             figures = [spread(seen, figure) for figure in (_cpu, _wall, _work_cpu, lambda run: run.work_wall)]
             lines.append([f"{kind}, {count} inputs", *figures])
+    said = "\nA copy and a verified copy write through the page cache, a merge around it (staging.py).\n"
     head = ["floor", "process, CPU s", "process, wall s", "work, CPU s", "work, wall s"]
-    return table("Floors", head, lines)
+    return table("Floors", head, lines) + said
 
 
 def _methods(found: "Measured") -> str:

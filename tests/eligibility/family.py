@@ -13,11 +13,12 @@ from stages.core.records import manifest as manifests
 from stages.core.records.canonical import write_json
 from stages.core.records.policy import EligibilityPolicy
 from stages.core.records.verdict import Finding
-from stages.core.sandbox import jobs
+from stages.core.sandbox import jobs, launch
 from stages.eligibility.facts import Facts, Parent, read
 from stages.eligibility.licences import load_table
 from stages.eligibility.measured import measure
 from stages.eligibility.rules import judge
+from stages.eligibility.templates import LIMITS, rendered
 from tests.parents import tiny
 
 LICENCES = Path(__file__).parents[2] / "conf" / "licences"
@@ -44,9 +45,18 @@ def here(job: Any) -> tuple[Any, Any]:
     return jobs.find(job["kind"])(job, lambda done, total: None), {"level": "none"}
 
 
+def locked(job: Any) -> tuple[Any, Any]:
+    """What a real worker answers: no chat template is run in this process."""
+    done = launch.run(job, limits=LIMITS)
+    return done.result, done.isolation
+
+
 def acquired(folder: Path, **files: Any) -> Parent:
-    """A tiny parent as the stage `parents` leaves it: files, card and manifest."""
+    """A tiny parent as the stage `parents` leaves it: files, card and manifest. jinja: a file of its own."""
+    jinja = files.pop("jinja", None)
     tiny.write(folder, **{"weights": weights_of(folder.name), **files})
+    if jinja is not None:
+        (folder / "chat_template.jinja").write_bytes(jinja)
     write_json(folder / manifests.NAME, manifests.describe(folder).to_json())
     return read(folder)
 
@@ -73,7 +83,8 @@ def family(folder: Path, spoiled: Mapping[str, Mapping[str, Any]]) -> Facts:
 
 def measured(folder: Path, facts: Facts) -> Facts:
     """The facts with what their weights, which lie under `folder`, say."""
-    return replace(facts, measured=measure(facts.policy, [], folder, facts.family, here))
+    found = measure(facts.policy, [], folder, facts.family, here)
+    return replace(facts, measured=found, rendered=rendered(facts.family, locked)[0])
 
 
 def spoil(folder: Path, identifier: str, **files: Any) -> Facts:

@@ -102,7 +102,7 @@ def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "LAB-3.yaml").write_text("id: LAB-3\nseverity: terrible\nafects: []\n")
     (tmp_path / "LAB-4.yaml").write_text("id: [")
     with pytest.raises(
-        BadRequest, match=r"(?s)LAB-2.*expected 'LAB-2'.*severity.*afects.*LAB-4.yaml is not YAML"
+        BadRequest, match=r"(?s)LAB-2.*expected 'LAB-2'.*severity.*afects.*LAB-4.yaml: not YAML"
     ) as told:
         load(tmp_path)
     assert not any("LAB-1.yaml" in problem for problem in told.value.problems)

@@ -88,9 +88,9 @@ def test_each_change_keeps_the_function(tmp_path: Path, name: str) -> None:
     pico.acquire(tmp_path / "changed", "pico-a", change=pico.KEEPING[name])
     model = ResidentModel(pico.SOURCES / "pico-a")
     model.swap(Checkpoint(pico.SOURCES / "pico-a"))
-    before = model.answer_loglikelihoods(PAIRS, batch_size=3)
+    before = model.answer_loglikelihoods(PAIRS)
     model.swap(Checkpoint(tmp_path / "changed"))
-    after = model.answer_loglikelihoods(PAIRS, batch_size=3)
+    after = model.answer_loglikelihoods(PAIRS)
     # nats: a rotation is rounded to bfloat16, a scaled stream meets another eps; the rest is exact up to the
     # order of sums
     bound = {"values mixed": 0.3, "stream scaled": 0.02}.get(name, 2e-3)
@@ -258,12 +258,12 @@ def test_a_worker_without_an_answer_refuses_and_says_why(tmp_path: Path) -> None
 
 
 def test_a_family_that_cannot_be_run_is_refused_where_the_policy_asks_for_a_probe(tmp_path: Path) -> None:
-    mistral = {"config": {"model_type": "mistral"}}
-    facts = pico.family(tmp_path, probe=True, base=mistral, a=mistral, b=mistral)
+    unknown = {"config": {"model_type": "no-such-model"}}
+    facts = pico.family(tmp_path, probe=True, base=unknown, a=unknown, b=unknown)
     refusal = only_refusal(facts)
     assert refusal.rule == "interpolation"
-    assert "cannot build a model of type 'mistral'" in refusal.message
-    quiet = pico.family(tmp_path / "quiet", base=mistral, a=mistral, b=mistral)
+    assert "cannot build a model of type 'no-such-model'" in refusal.message
+    quiet = pico.family(tmp_path / "quiet", base=unknown, a=unknown, b=unknown)
     assert judge(quiet).passed
 
 

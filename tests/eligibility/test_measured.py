@@ -13,14 +13,15 @@ from stages.eligibility.rules import judge
 from tests.eligibility import pico
 from tests.eligibility.family import policy
 
+COPY = {"copy": [("copy: abc>", "abc\n")]}
 SECTION = IsolationSection(wall_seconds=300, cpu_seconds=300, memory_bytes=4 << 30)
 
 
 def test_a_worker_answers_as_this_process_would_and_proves_its_isolation(tmp_path: Path) -> None:
     facts = pico.family(tmp_path, measured=False)
     ask = worker(SECTION, [tmp_path / parent.id for parent in facts.family])
-    asked = measure(policy(), ["copy"], tmp_path, facts.family, ask)
-    known = measure(policy(), ["copy"], tmp_path, facts.family, pico.here)
+    asked = measure(policy(), COPY, tmp_path, facts.family, ask)
+    known = measure(policy(), COPY, tmp_path, facts.family, pico.here)
     assert asked.survey == json.loads(json.dumps(known.survey))
     assert asked.isolation["survey"]["level"] in ("L3", "L2")
     assert set(asked.isolation["survey"]) == {"level", "degraded", "probes", "sha256"}
@@ -30,7 +31,7 @@ def test_a_worker_runs_the_means_of_the_models(tmp_path: Path) -> None:
     facts = pico.family(tmp_path, measured=False)
     limits = policy(barrier_nats=0.5, probe_items=1)
     ask = worker(SECTION, [tmp_path / parent.id for parent in facts.family])
-    found = measure(limits, ["copy", "sort"], tmp_path, facts.family, ask)
+    found = measure(limits, COPY | {"sort": [("sort: ba>", "ab\n")]}, tmp_path, facts.family, ask)
     assert found.problem is None
     assert set(found.losses["ends"]) == {"pico-base", "pico-a", "pico-b"}
     assert set(found.isolation) == {"survey", "interpolate"}
@@ -39,7 +40,7 @@ def test_a_worker_runs_the_means_of_the_models(tmp_path: Path) -> None:
 def test_a_parent_that_the_worker_may_not_read_is_no_answer_and_no_path_leaks(tmp_path: Path) -> None:
     facts = pico.family(tmp_path, measured=False)
     ask = worker(SECTION, [tmp_path / "pico-base", tmp_path / "pico-a"])
-    found = measure(policy(), ["copy"], tmp_path, facts.family, ask)
+    found = measure(policy(), COPY, tmp_path, facts.family, ask)
     assert found.survey is None
     assert found.problem is not None
     assert "pico-b" in found.problem
@@ -48,18 +49,18 @@ def test_a_parent_that_the_worker_may_not_read_is_no_answer_and_no_path_leaks(tm
 
 def test_a_survey_is_kept_where_the_probe_gives_no_answer(tmp_path: Path) -> None:
     facts = pico.family(tmp_path, measured=False)
-    found = measure(policy(barrier_nats=0.5), ["singing"], tmp_path, facts.family, pico.here)
+    found = measure(policy(barrier_nats=0.5), {"long": [("a" * 300, "b")]}, tmp_path, facts.family, pico.here)
     assert found.survey is not None
     assert found.losses is None
     assert found.problem is not None
-    assert found.problem.startswith("unknown skill 'singing'")
+    assert "the context 256" in found.problem
 
 
 def test_the_order_of_the_parents_changes_no_number_of_one_parent(tmp_path: Path) -> None:
     facts = pico.family(tmp_path, measured=False)
     base, one, two = facts.family
-    first = measure(policy(), [], tmp_path, [base, one, two], pico.here).survey
-    second = measure(policy(), [], tmp_path, [base, two, one], pico.here).survey
+    first = measure(policy(), {}, tmp_path, [base, one, two], pico.here).survey
+    second = measure(policy(), {}, tmp_path, [base, two, one], pico.here).survey
     assert first["parents"]["pico-a"] == second["parents"]["pico-a"]
     assert judge(facts).passed is False  # nobody measured these facts
 

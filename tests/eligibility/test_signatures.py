@@ -10,6 +10,7 @@ import pytest
 
 from stages.core.records import dsse
 from stages.core.records.keys import PrivateKey
+from stages.core.records.manifest import AdapterOrigin, FileRecord, Manifest
 from stages.core.records.policy import ParentSignatures
 from stages.eligibility.facts import Facts, Parent
 from stages.eligibility.signatures import signatures
@@ -20,7 +21,9 @@ KEY, STRANGER = new_key("p256"), new_key("p256")
 
 def bundle_of(parent: Parent, key: PrivateKey, **change: str | None) -> bytes:
     """A bundle as model-signing writes it. change: file → digest, None leaves it out."""
+    origin = parent.manifest.adapter
     files = {name: record.sha256 for name, record in parent.manifest.files.items()}
+    files = dict(origin.files) if origin else files
     files |= {name.replace("_json", ".json"): digest for name, digest in change.items()}
     resources = [
         {"name": name, "digest": digest, "algorithm": "sha256"}
@@ -133,3 +136,56 @@ def test_never_looks_at_none_and_says_so(passing: Facts) -> None:
     digest = hashlib.sha256(b"junk").hexdigest()
     assert found.evidence["sort"] == {"status": "unchecked", "bundle_sha256": digest}
     assert found.evidence["base"] == {"status": "unchecked"}
+
+
+def with_adapter(facts: Facts, base: str | None = None) -> Facts:
+    """The first parent as one that was made of an adapter on the base, or on another of that digest."""
+    assert facts.base
+    files = {"adapter_config.json": "1" * 64, "adapter_model.safetensors": "2" * 64}
+    digest = Manifest({name: FileRecord(sha256, 1) for name, sha256 in files.items()}).digest
+    origin = AdapterOrigin(digest, base or facts.base.manifest.digest, files, 1)
+    first, *others = facts.parents
+    made = replace(first, manifest=replace(first.manifest, adapter=origin))
+    return replace(facts, parents=(made, *others), adapters=(made.id,))
+
+
+def test_a_signed_adapter_passes_and_the_evidence_says_that_the_adapter_was_signed(passing: Facts) -> None:
+    facts = signed(with_adapter(passing))
+    found = signatures(asking(facts, "required", KEY))
+    assert found.passed
+    origin = facts.parents[0].manifest.adapter
+    assert origin
+    evidence = found.evidence["sort"]
+    assert evidence["signed"] == {"adapter": origin.digest, "merged_into": origin.base}
+    assert (evidence["status"], evidence["files"]) == ("verified", 2)
+    assert "signed" not in found.evidence["recall"]
+
+
+def test_the_signature_of_other_adapter_files_is_refused(passing: Facts) -> None:
+    facts = signed(with_adapter(passing), "sort", adapter_model="0" * 64)
+    assert "signature-missing" in signatures(asking(facts, "if_present", KEY)).message
+    whole = signed(passing, "sort").parents[0].signature
+    adapted = with_adapter(passing)
+    first, *others = adapted.parents
+    swapped = replace(adapted, parents=(replace(first, signature=whole), *others))
+    assert "sort: [signature-cover]" in signatures(asking(swapped, "if_present", KEY)).message
+
+
+def test_a_signed_adapter_in_another_base_vouches_for_nothing(passing: Facts) -> None:
+    found = signatures(asking(signed(with_adapter(passing, "9" * 64)), "required", KEY))
+    assert not found.passed
+    assert "sort: its adapter is signed, and merged into 999999999999, which is not the base" in found.message
+
+
+def test_an_unsigned_base_is_refused_though_the_adapter_on_it_is_signed(passing: Facts) -> None:
+    found = signatures(asking(signed(with_adapter(passing), "sort"), "required", KEY))
+    assert "base has no model.sig, and the policy requires one" in found.message
+
+
+def test_a_manifest_that_calls_itself_an_adapter_where_the_request_does_not_is_held_to_its_files(
+    passing: Facts,
+) -> None:
+    facts = replace(signed(with_adapter(passing)), adapters=())
+    found = signatures(asking(facts, "if_present", KEY))
+    assert not found.passed
+    assert "sort: [signature-cover]" in found.message

@@ -10,7 +10,6 @@ import pytest
 
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import write_json
-from stages.core.records.manifest import FileRecord, Manifest
 from stages.eligibility.facts import Facts, read
 from stages.eligibility.rules import judge
 from tests.eligibility.family import only_refusal, spoil
@@ -66,21 +65,6 @@ def test_another_end_token_is_refused(tmp_path: Path) -> None:
 
 def test_options_that_change_no_ids_are_accepted(tmp_path: Path) -> None:
     assert judge(spoil(tmp_path, "sort", tokenizer_config={"model_max_length": 64})).passed
-
-
-def test_another_chat_template_is_refused(tmp_path: Path) -> None:
-    refused = only_refusal(spoil(tmp_path, "recall", tokenizer_config={"chat_template": "{{ messages }}"}))
-    assert refused.rule == "chat_template"
-    assert "recall has another chat template" in refused.message
-
-
-def test_a_chat_template_in_a_file_of_its_own_counts(passing: Facts) -> None:
-    files = {**passing.parents[0].manifest.files, "chat_template.jinja": FileRecord("a" * 64, 20)}
-    parent = replace(passing.parents[0], manifest=Manifest(files))
-    refused = only_refusal(replace(passing, parents=(parent, passing.parents[1])))
-    assert refused.rule == "chat_template"
-    assert "sort has another chat template" in refused.message
-    assert refused.evidence["recall"] is None
 
 
 @pytest.mark.parametrize(

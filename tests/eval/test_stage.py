@@ -9,6 +9,7 @@ from stages.core.records import evidence
 from stages.core.records.canonical import read_json, write_json
 from stages.core.sandbox import launch
 from stages.core.sandbox.levels import Isolation
+from stages.core.scoring import latency
 from stages.core.scoring.harness import Harness
 from stages.core.scoring.work import fit
 from stages.eval import answers, stage
@@ -18,11 +19,15 @@ from tests.core.scoring.tiny import CHARACTERS, seal, tiny, write_tokenizer
 from tests.eval.toy import PARENTS, SUITE, TASKS, add_candidate, elsewhere, evaluate, outputs, toy
 from tests.inside import this_process
 
-SUBJECTS = ["base", "a", "b", "ensemble-uniform", "ensemble-weighted", "c00000000000"]
+ENTRANTS = ["base", "a", "b", "ensemble-uniform", "ensemble-weighted", "ensemble-logit", "c00000000000"]
+DERIVED = ["ensemble-max-confidence", "router", "cascade", "router-oracle"]
+SUBJECTS = [*ENTRANTS[:-1], *DERIVED, ENTRANTS[-1]]
 
 
 @pytest.fixture(autouse=True)
-def in_this_process() -> Iterator[None]:
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, few in (("ROUNDS", 2), ("TOKENS", 1), ("PROMPT", 2)):
+        monkeypatch.setattr(latency, name, few)
     with this_process():
         yield
 
@@ -33,11 +38,14 @@ def places(tmp_path: Path) -> stage.Places:
 
 
 def test_everyone_but_the_rejected_answers_every_case(places: stage.Places) -> None:
-    assert evaluate(places)[-1] == (6, 0, 6)
+    assert evaluate(places)[-1] == (7, 0, 7)
     index = read_json(places.evidence / "index.json")
     assert index["subjects"] == SUBJECTS
     assert index["refused"] is None
     assert index["ensembles"]["ensemble-uniform"] == {"a": 0.5, "b": 0.5}
+    assert list(index["derived"]) == sorted(DERIVED)
+    assert list(index["costs"]) == sorted(SUBJECTS)
+    assert index["left_out"] == {}
     for name in SUBJECTS:
         found = evidence.load(places.evidence / f"{name}.json")
         assert found.suite_digest == index["suite"]["digest"]
@@ -45,7 +53,8 @@ def test_everyone_but_the_rejected_answers_every_case(places: stage.Places) -> N
         assert all(list(tasks) == sorted(TASKS) for tasks in found.results.values())
         assert {len(task.correct) for task in found.results["hidden"].values()} == {6}
     kinds = [evidence.load(places.evidence / f"{name}.json").subject.kind for name in SUBJECTS]
-    assert kinds == ["base", "parent", "parent", "ensemble", "ensemble", "candidate"]
+    derived = ["ensemble", "router", "cascade", "bound"]
+    assert kinds == ["base", "parent", "parent", *3 * ["ensemble"], *derived, "candidate"]
 
 
 def test_an_ensemble_costs_one_pass_per_member_with_weight(places: stage.Places) -> None:
@@ -53,7 +62,7 @@ def test_an_ensemble_costs_one_pass_per_member_with_weight(places: stage.Places)
     weights = read_json(places.evidence / "index.json")["ensembles"]
     for name, members in weights.items():
         subject = evidence.load(places.evidence / f"{name}.json").subject
-        assert subject.passes == len(members)
+        assert subject.passes == subject.models == len(members)
 
 
 def test_workers_and_repetition_change_no_byte(places: stage.Places, tmp_path: Path) -> None:
@@ -83,8 +92,8 @@ def test_an_evaluation_killed_half_way_goes_on_and_ends_the_same(
     assert not broken.evidence.exists()
     calls.clear()
     monkeypatch.setattr(Harness, "answers", lambda *call: calls.append(call) or real(*call))
-    assert evaluate(broken)[0] == (2, 0, 6)
-    assert len(calls) == 4 * 4, "two subjects were whole: neither is scored again"
+    assert evaluate(broken)[0] == (2, 0, 7)
+    assert len(calls) == 4 * 5, "two subjects were whole: neither is scored again"
     assert outputs(broken) == outputs(places)
 
 
@@ -92,7 +101,7 @@ def test_nothing_is_scored_twice(places: stage.Places, monkeypatch: pytest.Monke
     evaluate(places)
     first = outputs(places)
     monkeypatch.setattr(Harness, "answers", lambda *call: pytest.fail("scored again"))
-    assert evaluate(places) == [(6, 0, 6)]
+    assert evaluate(places) == [(7, 0, 7)]
     assert outputs(places) == first
 
 
@@ -112,7 +121,7 @@ def test_one_more_candidate_means_new_hidden_cases_and_the_other_splits_are_kept
     task = next(iter(TASKS))
     assert after[f"cases/hidden/{task}.jsonl"] != before[f"cases/hidden/{task}.jsonl"]
     assert after[f"cases/search/{task}.jsonl"] == before[f"cases/search/{task}.jsonl"]
-    assert len(asked) == 6 + 4, "the hidden split of six subjects, four splits of the new one"
+    assert len(asked) == 7 + 4, "the hidden split of seven subjects, four splits of the new one"
 
 
 @pytest.mark.parametrize("spoil", ["", "{}", '{"schema": "mergelab/evidence/2"}', "[]"])
@@ -154,7 +163,7 @@ def test_a_refused_merge_still_compares_base_parents_and_ensembles(places: stage
     write_json(places.candidates / "index.json", {"refused": "licences do not allow it", "candidates": []})
     write_json(places.gates, {"candidates": {}})
     evaluate(places)
-    assert read_json(places.evidence / "index.json")["subjects"] == SUBJECTS[:5]
+    assert read_json(places.evidence / "index.json")["subjects"] == SUBJECTS[:-1]
 
 
 @pytest.mark.parametrize("what", ["tokenizer", "architecture"])
@@ -228,7 +237,7 @@ def test_subjects_are_dealt_to_as_few_workers_as_their_number_allows(
     real = answers._ask
     monkeypatch.setattr(answers, "_ask", lambda unit, *rest: dealt.append(len(unit)) or real(unit, *rest))
     evaluate(places)
-    assert dealt == [3, 3], "six subjects, at most four to a worker"
+    assert dealt == [4, 3], "seven subjects, at most four to a worker"
 
 
 def test_weights_that_were_fitted_once_are_not_fitted_again_unless_their_file_is_spoilt(
@@ -255,5 +264,5 @@ def test_evidence_of_another_level_of_isolation_is_no_evidence_here(
     for level in ("L0", "L2"):
         workers = Workers(Isolation(level, "L0"))
         stage.run(SUITE, PARENTS, places, workers, lambda *counts: told.append(counts))
-    assert told.count((6, 0, 6)) == 2
-    assert told.count((1, 0, 6)) == 2, "everybody was asked again"
+    assert told.count((7, 0, 7)) == 2
+    assert told.count((1, 0, 7)) == 2, "everybody was asked again"

@@ -18,7 +18,7 @@ from stages.eval.workers import Workers
 from tests.core.sandbox.scene import jobs_of
 from tests.core.sandbox.test_launch import HERE as SANDBOX
 from tests.core.sandbox.test_launch import children
-from tests.eval.toy import PARENTS, SUITE, elsewhere, evaluate, outputs, toy
+from tests.eval.toy import PARENTS, ROUNDED, SUITE, elsewhere, evaluate, outputs, toy
 from tests.inside import this_process
 
 Readable = dict[str, list[Path]]
@@ -42,7 +42,7 @@ def readable(places: stage.Places) -> Readable:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "run", watch)
-        evaluate(places)
+        evaluate(places, suite=ROUNDED)
     return seen
 
 
@@ -51,7 +51,7 @@ def test_a_worker_gives_the_bytes_that_the_same_job_gives_unlocked(
 ) -> None:
     unlocked = elsewhere(places, tmp_path)
     with this_process():
-        evaluate(unlocked)
+        evaluate(unlocked, suite=ROUNDED)
     assert outputs(places) == outputs(unlocked)
 
 
@@ -64,6 +64,9 @@ def test_an_evaluating_worker_reads_exactly_its_cases_and_artifacts(
     assert set(readable["fit"]) == {
         path.resolve() for path in (places.parents / "a", places.parents / "b", places.cases / "search")
     }
+    rounded = {*artifacts[1:], places.cases / "hidden", places.forms}
+    assert set(readable["quantise"]) == {path.resolve() for path in rounded}
+    assert set(readable["latency"]) == {path.resolve() for path in artifacts[1:]}
 
 
 def test_the_run_record_names_the_level_and_the_proof_and_no_output_does(
@@ -71,7 +74,7 @@ def test_the_run_record_names_the_level_and_the_proof_and_no_output_does(
 ) -> None:
     record = read_json(places.record)
     assert record["level"] == levels.choose(Isolation(), creates_files=True)
-    assert [worker["kind"] for worker in record["workers"]] == ["fit", "evaluate"]
+    assert [worker["kind"] for worker in record["workers"]] == ["fit", "evaluate", "quantise", "latency"]
     assert all(worker["isolation"]["probes"]["read_outside"] == "denied" for worker in record["workers"])
     assert all(worker["run"]["peak_rss_bytes"] > 1 << 26 for worker in record["workers"])
     assert not any(b"read_outside" in data for data in outputs(places).values())
@@ -103,12 +106,12 @@ def test_an_interrupt_keeps_what_was_answered_and_leaves_no_worker(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stage.run(SUITE, PARENTS, broken, Workers(), interrupt)
+        stage.run(ROUNDED, PARENTS, broken, Workers(), interrupt)
     assert not children()
     assert not broken.evidence.exists()
     assert len(list(broken.store.iterdir())) == 1 + 4, "the weights, and four splits of one subject"
     with this_process():
-        assert evaluate(broken)[0] == (1, 0, 6)
+        assert evaluate(broken, suite=ROUNDED)[0] == (1, 0, 7)
     assert outputs(broken) == outputs(places)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from stages.conf import Parents, Suite
+from stages.conf import Baselines, Parents, Suite
 from stages.core.records.canonical import read_json, write_json
 from stages.core.scoring.skills import SKILLS
 from stages.eval.stage import Places, run
@@ -22,8 +22,10 @@ SUITE = Suite.model_validate(
         "version": 1,
         "items": {"calibration": 3, "search": 4, "selection": 2, "hidden": 6},
         "tasks": TASKS,
+        "baselines": {"quantised": []},  # half a CPU second a run
     }
 )
+ROUNDED = SUITE.model_copy(update={"baselines": Baselines()})
 PARENTS = Parents.model_validate(
     {
         "base": "base",
@@ -70,10 +72,10 @@ def add_candidate(places: Places, name: str, factor: float, *, passed: bool = Tr
     write_json(places.gates, {"candidates": gates | {name: {"passed": passed, "findings": []}}})
 
 
-def evaluate(places: Places, workers: int = 1) -> list[tuple[int, int, int]]:
+def evaluate(places: Places, workers: int = 1, suite: Suite = SUITE) -> list[tuple[int, int, int]]:
     """Run the stage; what it told of its progress."""
     told: list[tuple[int, int, int]] = []
-    run(SUITE, PARENTS, places, Workers(at_once=workers), lambda *counts: told.append(counts))
+    run(suite, PARENTS, places, Workers(at_once=workers), lambda *counts: told.append(counts))
     return told
 
 

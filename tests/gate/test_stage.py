@@ -10,7 +10,7 @@ from stages.core.errors import BadCheckpoint
 from stages.core.records.canonical import read_json, write_json
 from stages.core.records.policy import GatePolicy
 from stages.core.scoring.skills import SKILLS
-from stages.gate.stage import Places, run, smoke_pairs
+from stages.gate.stage import Places, run
 from tests.core.scoring.tiny import change, seal, tiny
 from tests.inside import this_process
 
@@ -109,9 +109,3 @@ def test_a_refused_merge_has_no_verdicts(places: Places) -> None:
     write_json(places.candidates / "index.json", {"candidates": [], "refused": "not of one family"})
     judge(places)
     assert read_json(places.gates)["candidates"] == {}
-
-
-def test_smoke_items_come_from_the_smoke_split_once_per_skill() -> None:
-    pairs = smoke_pairs([SKILL.name, SKILLS[3].name, SKILL.name], 3)
-    assert len(pairs) == 6
-    assert pairs == smoke_pairs([SKILL.name, SKILLS[3].name], 3)

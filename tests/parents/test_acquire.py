@@ -16,8 +16,8 @@ from stages.conf import Member
 from stages.core.errors import BadCheckpoint, LabError
 from stages.core.records import card as cards
 from stages.core.records import manifest as manifests
+from stages.core.weights import scan
 from stages.parents import __main__ as stage
-from stages.parents import scan
 from stages.parents.acquire import acquire
 from tests.parents import tiny
 

@@ -79,6 +79,36 @@ def test_manifest_and_card_name_the_adapter_and_its_base_by_digest(root: Path) -
     assert acquired["base"].adapter is None
 
 
+def test_the_adapters_own_signature_comes_along_and_the_bases_does_not(root: Path) -> None:
+    (root / "sources/base/model.sig").write_bytes(b"the base's")
+    unsigned = get(root, "plain")["plain"]
+    assert not (root / "data/parents/plain/model.sig").exists()
+    (root / "sources/plain/model.sig").write_bytes(b"the adapter's")
+    assert get(root, "plain")["plain"] == unsigned
+    assert (root / "data/parents/plain/model.sig").read_bytes() == b"the adapter's"
+    assert (root / "data/parents/base/model.sig").read_bytes() == b"the base's"
+
+
+def test_an_adapter_becomes_a_parent_on_a_base_in_shards(root: Path) -> None:
+    whole = root / "whole"
+    get(root, "plain")
+    shutil.copytree(root / "data/parents/plain", whole)
+    tiny.sharded(root / "sources/base")
+    manifest = get(root, "plain")["plain"]
+    assert list(manifest.weights) == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert compare(root / "data/parents/plain", whole) == []
+
+
+def test_an_origin_that_was_edited_contradicts_its_own_digest(root: Path) -> None:
+    get(root, "plain")
+    path = root / "data/parents/plain/manifest.json"
+    tree = json.loads(path.read_text())
+    tree["adapter"]["files"]["adapter_config.json"] = "0" * 64
+    path.write_text(json.dumps(tree))
+    with pytest.raises(BadCheckpoint, match="manifest-digest"):
+        manifests.load(path.parent)
+
+
 def test_two_adapters_on_one_base_name_the_same_base_and_are_two_parents(root: Path) -> None:
     acquired = get(root, "plain", "other")
     plain, other = (acquired[name].adapter for name in ("plain", "other"))

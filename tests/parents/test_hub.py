@@ -246,8 +246,8 @@ def test_offline_uses_what_was_fetched_before(hub: Hub, root: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("pytorch_model.bin", "pickle"), ("modeling_x.py", "code"), ("model-00001-of-00002.safetensors",
-    "sharded"), ("tokenizer.model", "not-listed")],
+    [("pytorch_model.bin", "pickle"), ("modeling_x.py", "code"), ("model-1-of-2.safetensors",
+    "not-listed"), ("tokenizer.model", "not-listed")],
 )  # fmt: skip
 def test_a_file_that_no_artifact_has_is_refused_before_anything_is_asked(
     hub: Hub, root: Path, name: str, code: str

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.core.records.card import load
 from stages.core.scoring.architecture import build
-from stages.core.scoring.skills import SKILLS, draw
+from stages.core.scoring.skills import TAUGHT, draw
 from stages.core.scoring.skills.items import Draws
 from stages.parents import train
 from stages.parents.train.export import card, load_weights, write_json, write_model
@@ -88,7 +88,7 @@ def test_transformers_loads_a_written_model_offline_with_the_same_logits(untrain
 
 def test_the_written_tokenizer_agrees_with_the_recipe_on_every_skill(untrained: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(untrained, local_files_only=True)
-    for skill in SKILLS:
+    for skill in TAUGHT:
         for item in draw(skill.name, "train", 20, 0):
             text = item.prompt + item.answer
             assert tokenizer.encode(text) == encode(item.prompt) + encode(item.answer)
@@ -168,7 +168,7 @@ def test_each_expert_is_far_behind_the_other_on_the_niche_that_is_not_its_own() 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_every_shipped_parent_keeps_every_skill_that_is_no_niche(member: str) -> None:
     kept = [
-        skill.name for skill in SKILLS if skill.kind in ("shared", "rare", "refusal", "long_context", "tool")
+        skill.name for skill in TAUGHT if skill.kind in ("shared", "rare", "refusal", "long_context", "tool")
     ]
     assert {name: score for name in kept if (score := scores(member)[name]) < 0.9} == {}
 
@@ -180,7 +180,7 @@ def test_a_shipped_card_tells_of_the_weights_beside_it(member: str) -> None:
     assert told.evaluation is not None
     weights = (SHIPPED / member / "model.safetensors").read_bytes()
     assert told.evaluation.weights_sha256 == hashlib.sha256(weights).hexdigest()
-    assert list(told.evaluation.scores) == [skill.name for skill in SKILLS]
+    assert list(told.evaluation.scores) == [skill.name for skill in TAUGHT]
 
 
 def test_the_shipped_scores_come_out_again_when_measured() -> None:
@@ -210,7 +210,7 @@ def test_training_a_member_writes_a_folder_and_returns_its_scores(
     monkeypatch.setattr(train, "MEASURED_ITEMS", 4)
     member = replace(BASE, courses=tuple(replace(course, steps=1, rows=4) for course in BASE.courses))
     measured: dict[str, Any] = train.train_member(member, tmp_path, None)
-    assert list(measured) == [skill.name for skill in SKILLS]
+    assert list(measured) == [skill.name for skill in TAUGHT]
     assert {path.name for path in (tmp_path / BASE.id).iterdir()} == {
         "LICENSE", "card.json", "config.json", "generation_config.json", "model.safetensors",
         "tokenizer.json", "tokenizer_config.json",

@@ -102,3 +102,29 @@ def write(folder: Path, *, weights: bytes | None = None, **files: Any) -> Path:
     for name, tree in trees.items():
         (folder / f"{name}.json").write_text(json.dumps(tree))
     return folder
+
+
+def sharded(folder: Path) -> Path:
+    """The artifact with its weights in two shards, the last tensor in the second, and an index."""
+    data = (folder / "model.safetensors").read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    names = sorted(header, key=lambda name: header[name]["data_offsets"])
+    placed = {}
+    for number, part in enumerate((names[:-1], names[-1:]), start=1):
+        first = header[part[0]]["data_offsets"][0]
+        last = header[part[-1]]["data_offsets"][1]
+        held = {
+            name: header[name] | {"data_offsets": [place - first for place in header[name]["data_offsets"]]}
+            for name in part
+        }
+        text = json.dumps(held).encode()
+        file = f"model-{number:05d}-of-00002.safetensors"
+        body = data[start + first : start + last]
+        (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + body)
+        placed |= dict.fromkeys(part, file)
+    tree = {"metadata": {"total_size": len(data) - start}, "weight_map": placed}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(tree))
+    (folder / "model.safetensors").unlink()
+    return folder

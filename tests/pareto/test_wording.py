@@ -7,7 +7,16 @@ import pytest
 
 from stages.pareto.measure import Number
 from stages.pareto.report.pages import parameters, short
-from stages.pareto.wording import ordinal, passes, percent, percent_range, points, share, with_interval
+from stages.pareto.wording import (
+    ordinal,
+    p_value,
+    passes,
+    percent,
+    percent_range,
+    points,
+    share,
+    with_interval,
+)
 
 NBSP = "\u00a0"
 
@@ -62,3 +71,9 @@ def test_the_terminal_table_starts_without_numerical_libraries() -> None:
     code = f"import sys, stages.pareto.terminal; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_p_value_has_two_digits_that_count_and_is_never_zero() -> None:
+    assert [p_value(p) for p in (1.0, 0.0312, 0.00049, 7.63e-06, 0.0)] == [
+        "1", "0.031", "0.00049", "7.6e-06", "< 1e-06",
+    ]  # fmt: skip

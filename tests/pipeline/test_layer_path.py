@@ -151,7 +151,7 @@ def test_the_evidence_of_a_deeper_candidate_is_that_of_its_own_model(laboratory:
             json.loads(line)
             for line in (laboratory.data / f"cases/search/{task}.jsonl").read_text().splitlines()
         ]
-        own = resident.answer_loglikelihoods([(c["prompt"], c["answer"]) for c in cases], batch_size=16)
+        own = resident.answer_loglikelihoods([(c["prompt"], c["answer"]) for c in cases])
         assert answers.loglikelihood == pytest.approx([sum(tokens) for tokens in own], abs=2e-3)
 
 

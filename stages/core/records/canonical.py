@@ -5,6 +5,7 @@ Everything that is hashed or signed goes through `dumps`. Numbers of a recipe ar
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -91,8 +92,8 @@ def read_json(path: Path) -> Json:
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
+        counted = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {next(name for name in counted if counted[name] > 1)!r} occurs twice")
     return found
 
 

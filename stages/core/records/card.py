@@ -15,9 +15,10 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from stages.core.errors import BadRequest
 from stages.core.records import schema
 from stages.core.records.canonical import Json, read_json
+from stages.core.records.manifest import CARD
 
 SCHEMA = "mergelab/card/1"
-NAME = "card.json"
+NAME = CARD
 PII = (
     "none",
     "pseudonymous",
@@ -90,7 +91,10 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """Accuracy per skill, of exactly the weights with this sha256. items: how many items each skill had."""
+    """Accuracy per skill, of exactly the weights with this sha256. items: how many items each skill had.
+
+    weights_sha256: of shards as Manifest.weights_sha256 gives it, which eligibility prints where it differs.
+    """
 
     suite: Identifier
     suite_version: int = Field(ge=1)

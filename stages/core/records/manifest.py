@@ -13,11 +13,12 @@ from stages.core.records.files import sha256_bytes, sha256_file
 
 SCHEMA = "mergelab/manifest/1"
 NAME = "manifest.json"
+CARD = "card.json"  # what it says is in card.py, which whoever only asks for the file need not import
 # files about the artifact, which are no part of it
 BESIDE = frozenset(
     {
         NAME,
-        "card.json",
+        CARD,
         "lineage.json",
         "lineage.dsse.json",
         "model.sig",
@@ -50,6 +51,11 @@ class AdapterOrigin:
     files: Mapping[str, str]
     arithmetic: int
 
+    @property
+    def true(self) -> bool:
+        """Whether `digest` is that of `files`."""
+        return self.digest == sha256_bytes(dumps(dict(self.files)))
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -66,6 +72,18 @@ class Manifest:
     def digest(self) -> str:
         """Identity of the artifact: sha256 of the canonical map of names to sha256."""
         return sha256_bytes(dumps({name: record.sha256 for name, record in self.files.items()}))
+
+    @property
+    def weights(self) -> Mapping[str, FileRecord]:
+        """The safetensors files: one, or the shards of a checkpoint."""
+        return {name: one for name, one in self.files.items() if name.endswith(".safetensors")}
+
+    @property
+    def weights_sha256(self) -> str:
+        """By what a card names these weights: the sha256 of their one file; that of the canonical map of
+        names to sha256 where they are shards."""
+        digests = {name: record.sha256 for name, record in self.weights.items()}
+        return next(iter(digests.values())) if len(digests) == 1 else sha256_bytes(dumps(digests))
 
     def to_json(self) -> Json:
         """The tree kept in manifest.json; its digest is stated for readers and checked by `load`."""
@@ -91,15 +109,29 @@ def describe(directory: Path) -> Manifest:
 
 
 def load(directory: Path) -> Manifest:
-    """Read `directory`/manifest.json. Raises BadCheckpoint if it disagrees with its own digest."""
-    tree = read_json(directory / NAME)
-    if tree.get("schema") != SCHEMA:
-        raise BadCheckpoint("manifest-schema", f"{directory / NAME}: expected schema {SCHEMA!r}")
-    files = {name: FileRecord(record["sha256"], record["bytes"]) for name, record in tree["files"].items()}
-    origin = tree.get("adapter")
-    manifest = Manifest(files, AdapterOrigin(**origin) if origin else None)
-    if manifest.digest != tree["digest"]:
-        raise BadCheckpoint("manifest-digest", f"{directory / NAME} was edited: its digest does not match")
+    """Read `directory`/manifest.json. Raises BadCheckpoint as `parse`."""
+    return parse(read_json(directory / NAME), str(directory / NAME))
+
+
+def parse(tree: Json, where: str) -> Manifest:
+    """The manifest of a plain tree. where: its file, for messages.
+
+    Raises BadCheckpoint if it is none (`manifest-schema`), or disagrees with its own digest or that of its
+    adapter (`manifest-digest`).
+    """
+    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+        raise BadCheckpoint("manifest-schema", f"{where}: expected schema {SCHEMA!r}")
+    try:
+        files = {name: FileRecord(one["sha256"], one["bytes"]) for name, one in tree["files"].items()}
+        origin = AdapterOrigin(**tree["adapter"]) if tree.get("adapter") else None
+        manifest = Manifest(files, origin)
+        true = manifest.digest == tree["digest"] and (origin is None or origin.true)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise BadCheckpoint(
+            "manifest-schema", f"{where} is no manifest: {problem!r}. Acquire it again."
+        ) from problem
+    if not true:
+        raise BadCheckpoint("manifest-digest", f"{where} was edited: its digest does not match")
     return manifest
 
 

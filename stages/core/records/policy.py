@@ -66,7 +66,7 @@ class FrontPolicy(Section):
     """How uncertain the front is.
 
     bootstrap: number of resamples. cluster: what is resampled together: twins (`pair`), template families
-    or single items. min_clusters: fewer clusters in a task than this are refused. robust, not_excluded:
+    or single items. min_clusters: fewer clusters in a niche than this are refused. robust, not_excluded:
     shares of resamples in which a subject must be non-dominated. recovered_floor: least share of each
     parent's gain over the base that a merge must recover on that parent's niche.
     """

@@ -3,6 +3,7 @@
 Subject → width → task of the niches, on the hidden split, beside the subject's own evidence there.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def of_json(tree: Json, where: str) -> Quantised:
         }
         if unknown := sorted(answers.keys() - WIDTHS.keys()):
             raise ValueError(f"unknown width {', '.join(unknown)}")
-        return Quantised(answers, float(tree[OUTLIERS]["median"]), float(tree[OUTLIERS]["max"]))
+        return Quantised(answers, _finite(tree[OUTLIERS]["median"]), _finite(tree[OUTLIERS]["max"]))
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise LabError(
             f"{where} is no entry of a quantised model: {problem!r}. Run `dvc repro eval`."
@@ -106,4 +107,10 @@ def _tree(rounded: Rounded) -> Json:
 def _rounded(tree: Json) -> Rounded:
     if not tree["correct"] or set(tree["correct"]) - set("01"):
         raise ValueError(f"correct: expected 0s and 1s, got {str(tree['correct'])[:40]!r}")
-    return Rounded(tuple(bit == "1" for bit in tree["correct"]), float(tree["kl"]), float(tree["flips"]))
+    return Rounded(tuple(bit == "1" for bit in tree["correct"]), _finite(tree["kl"]), _finite(tree["flips"]))
+
+
+def _finite(value: Json) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"expected a finite number, got {value}")
+    return number

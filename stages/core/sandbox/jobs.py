@@ -114,6 +114,9 @@ ELSEWHERE: Mapping[str, str] = {  # kind → module
     "judge": "stages.core.scoring.work.judge",
     "fit": "stages.core.scoring.work.fit",
     "evaluate": "stages.core.scoring.work.evaluate",
+    "quantise": "stages.core.scoring.work.quantise",
+    "latency": "stages.core.scoring.work.latency",
+    "render": "stages.core.scoring.work.render",
     "survey": "stages.core.weights.basin",
     "interpolate": "stages.core.scoring.interpolation",
 }

@@ -6,6 +6,7 @@ to what was its standard output: {"isolation"}, then {"progress"} and {"part"}â€
 Whatever libraries print goes to standard error. Everything imported here is imported before the lock.
 """
 
+import gc
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ from stages.core.sandbox import jobs, lock, probe, system
 from stages.core.sandbox.jobs import Json
 
 TRACEBACK_LINES = 12
+GARBAGE = 100_000  # objects made before cycles are looked for: imports make as many, which all stay
 PROGRESS_SECONDS = 0.1  # at most ten progress lines a second, and the last one
 
 
@@ -55,6 +57,7 @@ class Reporter:
 def main() -> None:
     """Do the one job and end the process; never returns, never raises."""
     status = 1
+    gc.set_threshold(GARBAGE)
     inherited = _descriptors() - {0, 1, 2}
     report = Reporter(_take_standard_output())
     try:

@@ -12,6 +12,7 @@ from typing import Final
 from stages.core.errors import LabError
 from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes, sha256_file, write_text
+from stages.core.scoring import datafile
 from stages.core.scoring.skills import draw
 from stages.core.scoring.skills.items import FORM, Item
 
@@ -22,17 +23,29 @@ PUBLIC_SEED: Final = 0
 @dataclass(frozen=True)
 class TaskPlan:
     """One task: the skill its items come from, how many per split, and the lm-eval task file they go into,
-    conf/suite/lm_eval/<form>.yaml.
+    conf/suite/lm_eval/<form>.yaml. data: the file they come from in place of a skill, whose name is then that
+    of the task; kind: what is asked of its lines.
     """
 
     skill: str
     items: Mapping[str, int]
     form: str = FORM
+    data: Path | None = None
+    kind: str = "shared"
 
 
 def draw_cases(plan: Mapping[str, TaskPlan], split: str, seed: int) -> dict[str, list[Item]]:
-    """Task → items of that split, the same for the same arguments. Raises LabError as `skills.draw` does."""
-    return {name: draw(task.skill, split, task.items[split], seed) for name, task in plan.items()}
+    """Task → items of that split, the same for the same arguments.
+
+    Raises LabError as `skills.draw` and `datafile.draw` do, BadRequest as `datafile.read` does.
+    """
+    return {name: _drawn(name, task, split, seed) for name, task in plan.items()}
+
+
+def _drawn(name: str, task: TaskPlan, split: str, seed: int) -> list[Item]:
+    if task.data is None:
+        return draw(task.skill, split, task.items[split], seed)
+    return datafile.draw(datafile.read(task.data, name, task.kind), name, split, task.items[split], seed)
 
 
 def write_cases(directory: Path, cases: Mapping[str, Sequence[Item]]) -> None:

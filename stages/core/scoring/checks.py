@@ -21,7 +21,6 @@ from stages.core.scoring.metrics.perplexity import perplexity
 from stages.core.scoring.model import ResidentModel, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 
-BATCH_SIZE = 16  # items a forward pass
 LISTED = 8  # offenders named in a message or its evidence
 DIGITS = 4  # significant, of a number kept in gates.json: the last digits depend on the CPU
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -63,7 +62,7 @@ def measure(base: Path, parents: Sequence[Path], smoke: Sequence[tuple[str, str]
             known = sizes.get(name, size)
             sizes[name] = Size(max(known.norm, size.norm), max(known.peak, size.peak), known.bad + size.bad)
         resident.swap(checkpoint)
-        perplexities.append(perplexity(resident.answer_loglikelihoods(smoke, batch_size=BATCH_SIZE)))
+        perplexities.append(perplexity(resident.answer_loglikelihoods(smoke)))
     return Yardstick(base, sizes, max(perplexities), smoke)
 
 
@@ -115,7 +114,7 @@ class Gate:
     def _perplexity(self, resident: ResidentModel, ready: bool) -> Finding:
         if not ready:
             return Finding("perplexity", False, "not measured: the weights do not load or are not finite")
-        own = perplexity(resident.answer_loglikelihoods(self.yardstick.smoke, batch_size=BATCH_SIZE))
+        own = perplexity(resident.answer_loglikelihoods(self.yardstick.smoke))
         bound = self.policy.perplexity_ratio * self.yardstick.perplexity
         evidence = {"perplexity": _plain(own), "worse_parent": _plain(self.yardstick.perplexity)}
         words = (

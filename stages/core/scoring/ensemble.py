@@ -1,34 +1,48 @@
-"""Output ensembles: several models answer, and their probabilities are averaged token by token."""
+"""Output ensembles: several models answer, and their probabilities are averaged token by token.
+
+Two means: the arithmetic one (a linear opinion pool: likely where any member finds a token likely) and the
+normalised geometric one (a logarithmic pool, a mean of logits: likely where every member does).
+Source: Genest and Zidek 1986, Statistical Science 1(1).
+"""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import torch
 from transformers.modeling_outputs import CausalLMOutput
 
 from stages.core.errors import LabError
+from stages.core.scoring.identity import LOGIT, PROBABILITY
 
 GRID_POINTS = 500  # at most; the finest of GRID_STEPS that stays under it is used
 GRID_STEPS = (20, 10, 4, 2, 1)  # weights are multiples of 1/steps
 
 
-class ProbabilityMean(torch.nn.Module):
-    """Σ_i w_i p_i(token | text) as one causal language model, which lm-eval can take for any other.
+class Mixture(torch.nn.Module):
+    """Several models as one causal language model, which lm-eval can take for any other.
 
-    Its logits are log-probabilities: log-sum-exp over members of log-softmax plus log weight. Members of
-    weight zero are never run.
+    rule PROBABILITY: Σ_i w_i p_i(token | text). LOGIT: Π_i p_i(token | text)^w_i, over its sum over tokens.
+    Its logits are log-probabilities. Members of weight zero are never run.
     """
 
-    def __init__(self, members: Sequence[torch.nn.Module], weights: Sequence[float]) -> None:
-        """Members share vocabulary and tokenizer. Raises LabError unless weights are ≥ 0 and sum to 1."""
+    def __init__(
+        self, members: Sequence[torch.nn.Module], weights: Sequence[float], rule: str = PROBABILITY
+    ) -> None:
+        """Members share vocabulary and tokenizer.
+
+        Raises LabError unless weights are ≥ 0 and sum to 1, and for an unknown rule.
+        """
         super().__init__()
+        if rule not in MEANS:
+            raise LabError(f"no rule {rule!r} to mix models by (there are: {', '.join(MEANS)})")
         if len(members) != len(weights) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-9:
             raise LabError(f"{len(members)} members need as many weights ≥ 0 of sum 1, got {list(weights)}")
         used = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
         self.members = torch.nn.ModuleList([member for member, _ in used])
-        self.log_weights = [math.log(weight) for _, weight in used]
+        self.weights = [weight for _, weight in used]
+        self.rule = rule
         self.config: Any = self.members[0].config
         self.name_or_path = ""
 
@@ -42,11 +56,26 @@ class ProbabilityMean(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> CausalLMOutput:
         """Mixed log-probabilities, [batch, position, vocabulary], float32."""
-        terms = [
-            torch.log_softmax(member(input_ids).logits, dim=-1) + log_weight
-            for member, log_weight in zip(self.members, self.log_weights, strict=True)
-        ]
-        return CausalLMOutput(logits=torch.logsumexp(torch.stack(terms), dim=0))
+        found = [torch.log_softmax(member(input_ids).logits, dim=-1) for member in self.members]
+        return CausalLMOutput(logits=MEANS[self.rule](found, self.weights))
+
+
+def probability_mean(log_probabilities: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """log Σ_i w_i p_i of members' log p_i, [..., vocabulary] each; weights above 0."""
+    terms = [found + math.log(weight) for found, weight in zip(log_probabilities, weights, strict=True)]
+    return torch.logsumexp(torch.stack(terms), dim=0)
+
+
+def logit_mean(log_probabilities: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """Σ_i w_i log p_i, normalised, of members' log p_i, [..., vocabulary] each."""
+    terms = [found * weight for found, weight in zip(log_probabilities, weights, strict=True)]
+    return torch.log_softmax(torch.stack(terms).sum(dim=0), dim=-1)
+
+
+MEANS: Final[Mapping[str, Callable[[Sequence[torch.Tensor], Sequence[float]], torch.Tensor]]] = {
+    PROBABILITY: probability_mean,
+    LOGIT: logit_mean,
+}
 
 
 def simplex_grid(members: int) -> Iterator[tuple[float, ...]]:

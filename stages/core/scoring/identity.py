@@ -8,8 +8,9 @@ from typing import Final
 
 from stages.core.records.canonical import Json, read_json
 
-SCORER: Final = 1  # version of all in this room that can move an answer; part of the evidence's identity
-BATCH_SIZE: Final = 16  # items; fixed, because padding and grouping move the last digits of a likelihood
+SCORER: Final = 2  # version of all in this room that can move an answer; part of the evidence's identity
+PROBABILITY: Final = "probability-mean"  # how several models are mixed (ensemble.py)
+LOGIT: Final = "logit-mean"
 NOT_ARCHITECTURE = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 DEPTH = ("num_hidden_layers", "layer_types", "max_window_layers")  # what follows the number of layers
 

@@ -12,37 +12,31 @@ import torch
 
 from stages.core.errors import BadCheckpoint
 from stages.core.records.canonical import Json
-from stages.core.scoring.cases import PUBLIC_SEED
 from stages.core.scoring.model import ResidentModel
-from stages.core.scoring.skills import draw
 from stages.core.weights.index import Side, side_from_json, widened
 from stages.core.weights.reader import Checkpoint, TensorSpec
 from stages.core.weights.verified import VerifiedFile
 
 KIND = "interpolate"
-BATCH_SIZE = 16  # items a forward pass
 
 
 def run(job: Json, progress: Callable[[int, int], None]) -> Json:
-    """`losses` as a worker's job of these keys: sides (Side.to_json, the base first), skills, items."""
+    """`losses` as a worker's job of these keys: sides (Side.to_json, the base first), cases."""
     base, *parents = (side_from_json(tree) for tree in job["sides"])
-    found = losses(base, parents, job["skills"], job["items"])
+    cases = {skill: [(prompt, answer) for prompt, answer in pairs] for skill, pairs in job["cases"].items()}
+    found = losses(base, parents, cases)
     progress(1, 1)
     return found
 
 
-def losses(base: Side, parents: Sequence[Side], skills: Sequence[str], items: int) -> Json:
-    """Mean negative log-likelihood (nats) of an answer token, each skill counting alike, on the smoke split.
+def losses(base: Side, parents: Sequence[Side], cases: Mapping[str, Sequence[tuple[str, str]]]) -> Json:
+    """Mean negative log-likelihood (nats) of an answer token, each skill counting alike.
 
     Of every model (`ends`: role → loss), of the mean of each parent with the base (`to_base`: role → loss),
-    and of the mean of all parents (`mean`). items: of each skill.
-    Raises LabError for an unknown skill or a model that cannot be run, BadCheckpoint for altered bytes.
+    and of the mean of all parents (`mean`). cases: skill → (prompt, answer) of each item.
+    Raises LabError for a model that cannot be run, BadCheckpoint for altered bytes.
     """
     resident = ResidentModel(base.folder)
-    cases = {
-        skill: [(item.prompt, item.answer) for item in draw(skill, "smoke", items, PUBLIC_SEED)]
-        for skill in dict.fromkeys(skills)
-    }
 
     def loss(*sides: Side) -> float:
         with Mean(sides) as weights:
@@ -110,7 +104,7 @@ class Mean:
 def _loss(resident: ResidentModel, cases: Mapping[str, Sequence[tuple[str, str]]]) -> float:
     each = []
     for pairs in cases.values():
-        answers = resident.answer_loglikelihoods(pairs, batch_size=BATCH_SIZE)
+        answers = resident.answer_loglikelihoods(pairs)
         tokens = [nats for answer in answers for nats in answer]
         each.append(-fsum(tokens) / len(tokens))
     return fsum(each) / len(each)

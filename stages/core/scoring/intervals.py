@@ -14,10 +14,11 @@ import hashlib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from stages.core.errors import LabError
 
@@ -51,6 +52,11 @@ class Clusters:
         """How many clusters there are."""
         return len(self.sizes)
 
+    @cached_property
+    def items(self) -> Floats:
+        """How many items each resample holds. Shape [draws]."""
+        return np.asarray(self.counts @ self.sizes)
+
     def means(self, values: Sequence[float] | Floats) -> Floats:
         """Mean of `values` (one per item) over the items of each resample; NaN without any. Shape [draws].
 
@@ -60,9 +66,8 @@ class Clusters:
             wanted = len(self.item_cluster)
             raise LabError(f"expected {wanted} answers, got {len(values)}. Run `dvc repro eval`.")
         sums = np.bincount(self.item_cluster, weights=np.asarray(values, dtype=np.float64))
-        items = self.counts @ self.sizes
-        undefined = np.full_like(items, np.nan)
-        return np.asarray(np.divide(self.counts @ sums, items, out=undefined, where=items > 0))
+        undefined = np.full_like(self.items, np.nan)
+        return np.asarray(np.divide(self.counts @ sums, self.items, out=undefined, where=self.items > 0))
 
     def part(self, places: Sequence[int]) -> "Clusters":
         """The items at `places` alone, in that order, on the same resamples: pass them `values` of their own.
@@ -70,6 +75,7 @@ class Clusters:
         A resample may hold none of a small part; its mean is NaN there.
         """
         part = copy.copy(self)
+        part.__dict__.pop("items", None)  # the cached property is of the whole
         kept, part.item_cluster = np.unique(self.item_cluster[list(places)], return_inverse=True)
         part.sizes = np.bincount(part.item_cluster).astype(np.float64)
         part.counts = self.counts[:, kept]
@@ -120,8 +126,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
     if not 0 <= successes <= trials or trials == 0:
         raise LabError(f"expected 0 <= successes <= trials and trials > 0, got {successes} of {trials}.")
     tail = (1 - confidence) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
     return Interval(float(low), float(high))
 
 

@@ -1,30 +1,36 @@
 """The resident evaluator: one architecture in memory whose weights are swapped in place.
 
 Building a model and its tokenizer costs far more than copying weights into it, so a run builds once and
-visits every subject. All models are float32 in evaluation mode on one thread: stored bfloat16 and float16
-values are float32 values, so the swap is exact.
+visits every subject. All models are float32 in evaluation mode, on the GPU if there is one, else on one
+thread: stored bfloat16 and float16 values are float32 values, so the swap is exact.
 """
 
 import stages.core.scoring.offline  # noqa: F401  transformers reads these settings when it is imported
 
 # isort: split
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
-from stages.core.errors import BadCheckpoint, LabError
-from stages.core.records.canonical import read_json
-from stages.core.scoring.architecture import build
+from stages.core.errors import BadCheckpoint
+from stages.core.records.canonical import dumps
+from stages.core.records.files import sha256_bytes, sha256_file
+from stages.core.scoring.architecture import build, longest_input
+from stages.core.scoring.asking import fits
+from stages.core.scoring.encoding import encode_pair, ends_of, load_tokenizer
+from stages.core.scoring.engine import Ask, Network, Speech, mode_of, replies
 from stages.core.scoring.identity import architecture_of
 from stages.core.weights.reader import TensorSpec
 
+__all__ = ["ResidentModel", "Weights", "device", "encode_pair", "load_tokenizer"]
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 EXACT = ("float32", "bfloat16", "float16")  # dtypes whose every value is a float32 value
-SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
-PAD = 0  # any id: attention is causal, so what stands to the right of the answer changes nothing
 
 
 class Weights(Protocol):
@@ -38,31 +44,10 @@ class Weights(Protocol):
         """The tensor of that name."""
 
 
-def load_tokenizer(directory: Path) -> Any:
-    """The fast tokenizer of tokenizer.json with the special tokens that tokenizer_config.json names.
-
-    Decoding never tidies white space: text must come back as it went in.
-    Raises LabError if a file is missing or is no tokenizer.
-    """
-    settings = read_json(directory / "tokenizer_config.json")
-    special = {key: settings[key] for key in SPECIAL_TOKENS if isinstance(settings.get(key), str)}
-    path = directory / "tokenizer.json"
-    try:
-        return PreTrainedTokenizerFast(
-            tokenizer_file=str(path), clean_up_tokenization_spaces=False, name_or_path="", **special
-        )
-    except Exception as problem:  # the tokenizers library raises bare Exception for any bad file
-        raise LabError(f"{path} is no tokenizer: {problem}. Restore the file.") from problem
-
-
-def encode_pair(tokenizer: Any, prompt: str, answer: str) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt and of the answer after it, as lm-eval cuts them.
-
-    Both are encoded together; white space at the prompt's end belongs to the answer.
-    """
-    context: list[int] = tokenizer.encode(prompt.rstrip())
-    whole: list[int] = tokenizer.encode(prompt + answer)
-    return context, whole[len(context) :]
+@cache
+def device() -> torch.device:
+    """Where every model of this process is: the first GPU that CUDA offers, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class ResidentModel:
@@ -73,75 +58,87 @@ class ResidentModel:
         torch.set_num_threads(1)
         self.architecture = architecture_of(directory)
         self.tokenizer = load_tokenizer(directory)
+        self.vocabulary = sha256_bytes(dumps([sha256_file(directory / name) for name in TOKENIZER_FILES]))
         # likelihoods take one pass: filling a cache of keys and values would cost 4 % of it
-        self.module = build(self.architecture | {"use_cache": False}).requires_grad_(False)
-        self._parameters = dict(self.module.named_parameters())  # a tied tensor appears once
-        every = dict(self.module.named_parameters(remove_duplicate=False))
-        if buffers := sorted(self.module.state_dict().keys() - every.keys()):
-            raise LabError(f"cannot swap weights in place: the architecture keeps buffers {buffers}")
-
-    @property
-    def max_length(self) -> int:
-        """Longest input in tokens."""
-        return int(self.architecture["max_position_embeddings"])
+        self.module = build(self.architecture | {"use_cache": False}).requires_grad_(False).to(device())
+        self.max_length = longest_input(self.module)
+        self.mode = mode_of(self.module, self.max_length)
+        stored = self.module.state_dict().keys()  # without the buffers that every model computes for itself
+        named = (*self.module.named_parameters(), *self.module.named_buffers())  # a tied tensor appears once
+        self._tensors = {name: tensor for name, tensor in named if name in stored}
 
     def swap(self, weights: Weights) -> None:
         """Copy every tensor of `weights` over the module's; tied tensors stay tied.
 
-        Raises BadCheckpoint, before anything is copied, listing every tensor that is missing, extra, of
-        another shape, or of a dtype that float32 cannot hold exactly.
+        Names may lack the prefix under which a causal model holds its base model; tensors that the
+        architecture is known to ignore are passed over. Raises BadCheckpoint, before anything is copied,
+        listing every tensor that is missing, extra, of another shape, or of a dtype that cannot be held
+        exactly.
         """
-        problems = _mismatches(self._parameters, weights.tensors)
+        wanted = self._wanted(weights.tensors)
+        ignored = getattr(self.module, "_keys_to_ignore_on_load_unexpected", None) or ()
+        problems = _mismatches(wanted, weights.tensors, ignored)
         if problems:
             raise BadCheckpoint(
                 "tensors-mismatch",
                 f"{len(problems)} tensor(s) do not fit the architecture: {'; '.join(problems)}. "
                 "Give weights of this architecture.",
             )
-        for name, parameter in self._parameters.items():
-            parameter.copy_(weights.read(name))
+        for name, tensor in wanted.items():
+            tensor.copy_(weights.read(name))
 
-    def answer_loglikelihoods(
-        self, pairs: Sequence[tuple[str, str]], *, batch_size: int
-    ) -> list[tuple[float, ...]]:
+    def network(self, module: torch.nn.Module | None = None) -> Network:
+        """This model for the engine; or `module`, which takes its place and is run without a cache."""
+        return Network(self.module, self.mode, self.max_length) if module is None else Network(module)
+
+    def speech(self) -> Speech:
+        """How this model's token ids become text, and which of them end it."""
+        end = (
+            None
+            if self.tokenizer.eos_token_id is None
+            else self.tokenizer.decode(self.tokenizer.eos_token_id)
+        )
+        return Speech(self.tokenizer, ends_of(self.tokenizer, self.architecture), end)
+
+    def answer_loglikelihoods(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """Nats of each answer token given what stands before it, per (prompt, answer), in the order given.
 
-        The longest pairs run first, in fixed batches, so that a batch holds little padding.
         Raises LabError for a pair longer than the context.
         """
-        encoded = [encode_pair(self.tokenizer, *pair) for pair in pairs]
-        order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index][0] + encoded[index][1]))
-        found: dict[int, tuple[float, ...]] = {}
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            found |= zip(batch, self._batch([encoded[index] for index in batch]), strict=True)
-        return [found[index] for index in range(len(pairs))]
+        asks = []
+        for pair in pairs:
+            context, answer = encode_pair(self.tokenizer, *pair)
+            fits(len(context) + len(answer), self.max_length, pair[0])
+            asks.append(Ask(tuple(context), (tuple(answer),)))
+        return [reply.scored[0].nats for reply in replies(self.network(), asks, None)]
 
-    @torch.no_grad()
-    def _batch(self, encoded: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, ...]]:
-        rows = [context + answer for context, answer in encoded]
-        width = max(map(len, rows))
-        if width > self.max_length + 1:
-            raise LabError(f"a case has {width} tokens, the context {self.max_length}: shorten the case")
-        tokens = torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
-        logits = self.module(tokens[:, :-1]).logits
-        right = torch.log_softmax(logits, dim=-1).gather(2, tokens[:, 1:, None]).squeeze(2)
-        return [
-            tuple(right[index, len(context) - 1 : len(context) + len(answer) - 1].tolist())
-            for index, (context, answer) in enumerate(encoded)
-        ]
+    def _wanted(self, stored: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Stored name → tensor of the module that it is for."""
+        prefix = f"{getattr(self.module, 'base_model_prefix', '')}."
+        if any(name.startswith(prefix) for name in stored):
+            return self._tensors
+        return {name.removeprefix(prefix): tensor for name, tensor in self._tensors.items()}
 
 
-def _mismatches(expected: Mapping[str, torch.Tensor], found: Mapping[str, TensorSpec]) -> list[str]:
+def _mismatches(
+    expected: Mapping[str, torch.Tensor], found: Mapping[str, TensorSpec], ignored: Iterable[str]
+) -> list[str]:
     """One phrase per tensor that is missing, extra, misshapen or of a lossy dtype, in name order."""
     problems = []
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             problems.append(f"{name!r} is missing")
         elif name not in expected:
-            problems.append(f"{name!r} is not part of it")
+            if not any(re.search(pattern, name) for pattern in ignored):
+                problems.append(f"{name!r} is not part of it")
         elif found[name].shape != (shape := tuple(expected[name].shape)):
             problems.append(f"{name!r} has shape {list(found[name].shape)}, expected {list(shape)}")
-        elif found[name].dtype not in EXACT:
-            problems.append(f"{name!r} is {found[name].dtype}, expected one of {', '.join(EXACT)}")
+        elif found[name].dtype not in (kinds := _exact(expected[name])):
+            problems.append(f"{name!r} is {found[name].dtype}, expected one of {', '.join(kinds)}")
     return problems
+
+
+def _exact(tensor: torch.Tensor) -> tuple[str, ...]:
+    """Stored dtypes whose every value `tensor` can hold."""
+    own = str(tensor.dtype).removeprefix("torch.")
+    return EXACT if own == "float32" else (own,)

@@ -7,16 +7,18 @@ Student's t on the clusters. Both intervals are united with the paired bootstrap
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.special import betaincinv
-from scipy.stats import beta, binom, norm, t
+from numpy.typing import NDArray
+from scipy.special import bdtrc, betaincinv, ndtri, stdtr, stdtrit
 
 from stages.core.scoring.intervals import Clusters, Floats, Interval, clopper_pearson, percentile_interval
 
 POWER = 0.8  # chance of finding a difference of the size called detectable; the usual level in trial design
 HALVINGS = 50  # of the logarithm of a p-value: fifteen digits
+RATE_HALVINGS = 20  # of a loss rate: six digits
 SMALLEST_P = 1e-300  # of a halving: under it, float64 has no powers left
 
 
@@ -26,7 +28,7 @@ class Paired:
 
     gains, losses: clusters on which the subject, or the other, did better; clusters: of all. interval: of the
     difference. loss_p: one-sided p that so much was lost by chance. standard_error: of the difference, by the
-    bootstrap. counted: answers are right or wrong, so that counts are exact. samples: differences, [draws].
+    bootstrap. counted: answers are right or wrong, so that counts are exact.
     """
 
     gains: int
@@ -37,27 +39,26 @@ class Paired:
     loss_p: float
     standard_error: float
     counted: bool
-    samples: Floats = field(repr=False, compare=False)
 
     def detectable(self, level: float) -> float:
-        """Smallest true loss that a one-sided test at `level` would show with probability POWER."""
-        confidence = 1 - 2 * level
+        """Smallest true loss that a one-sided test at `level` would show with probability POWER.
+
+        Of counted answers by the power of the exact test, with gains as frequent as here; 1, all is lost,
+        where even that would not show. Of what has a size by the normal formula.
+        """
         if self.counted:
-            return detectable_loss(self.standard_error, self.clusters, confidence)
+            return detectable_rate(self.gains / self.clusters, self.clusters, level)
         return _normal_reach(level) * self.standard_error
 
     def kept_p(self, margin: float) -> float:
         """One-sided p of "more than `margin` was lost": at or under a level, the loss was shown to be
         smaller.
 
-        The level at which the lower end of the interval reaches −margin. Of two that are united, the larger;
-        the bootstrap's is never under 1 / (draws + 1).
+        Student's, with the bootstrap's standard error; where answers are counted also the level at which the
+        exact interval's lower end is −margin, and the larger of the two.
         """
-        defined = self.samples[~np.isnan(self.samples)]
-        drawn = (1 + int((defined < -margin).sum())) / (len(defined) + 1)
-        if self.counted:
-            return max(drawn, _exact_kept_p(self.gains, self.losses, self.clusters, margin))
-        return max(drawn, _student_p(-(self.difference + margin), self.standard_error, self.clusters))
+        p = _student_p(-(self.difference + margin), self.standard_error, self.clusters)
+        return max(p, _exact_kept_p(self.gains, self.losses, self.clusters, margin)) if self.counted else p
 
 
 def paired_difference(
@@ -69,8 +70,8 @@ def paired_difference(
     at half the error), so that it keeps its level with few items or none that differ. Twins that are lost
     together count as one loss: a coin is flipped per cluster.
     """
-    samples = clusters.means(mine) - clusters.means(theirs)
     change = np.asarray(mine, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
+    samples = clusters.means(change)
     gains, losses = _moved(change, clusters)
     each = 1 - (1 - confidence) / 2
     up = clopper_pearson(gains, clusters.number, each)
@@ -85,7 +86,6 @@ def paired_difference(
         loss_p=mcnemar_loss_p(gains, losses),
         standard_error=float(np.nanstd(samples)),
         counted=True,
-        samples=samples,
     )
 
 
@@ -118,7 +118,7 @@ def sized(
     standard error, which is short by √((n − 1) / n), made up for it).
     """
     error = float(np.nanstd(samples)) * math.sqrt(clusters / (clusters - 1))
-    reach = float(t.ppf((1 + confidence) / 2, clusters - 1)) * error
+    reach = float(stdtrit(clusters - 1, (1 + confidence) / 2)) * error
     student = Interval(difference - reach, difference + reach)
     return Paired(
         gains=moved[0],
@@ -129,7 +129,6 @@ def sized(
         loss_p=_student_p(difference, error, clusters),
         standard_error=error,
         counted=False,
-        samples=samples,
     )
 
 
@@ -138,7 +137,7 @@ def mcnemar_loss_p(gains: int, losses: int) -> float:
 
     1 when nothing is discordant. Source: McNemar 1947, Psychometrika 12(2), in its exact binomial form.
     """
-    return float(binom.sf(losses - 1, gains + losses, 0.5))
+    return float(bdtrc(losses - 1, gains + losses, 0.5))
 
 
 def fewest_losses(level: float) -> int:
@@ -147,21 +146,54 @@ def fewest_losses(level: float) -> int:
 
 
 def detectable_loss(standard_error: float, clusters: int, confidence: float) -> float:
-    """Smallest true loss of accuracy that would be shown with probability POWER, 0 to 1.
+    """Smallest true difference that an interval would show to be none with probability POWER, 0 to 1.
 
-    The normal formula (z of the one-sided level + z of the power) × standard error. Never under the loss rate
-    at which as many losses as the exact test needs turn up with that probability; 1, all is lost, where the
-    clusters are fewer than those.
+    For what is told by intervals, not by the exact test: (z of the one-sided level + z of the power) ×
+    standard error, and never under what is detectable where nothing differed.
     """
     level = (1 - confidence) / 2
-    fewest = fewest_losses(level)
-    rate = float(beta.ppf(POWER, fewest, clusters - fewest + 1)) if fewest <= clusters else 1.0
-    return min(1.0, max(_normal_reach(level) * standard_error, rate))
+    return min(1.0, max(_normal_reach(level) * standard_error, detectable_rate(0.0, clusters, level)))
+
+
+@cache
+def detectable_rate(gained: float, clusters: int, level: float) -> float:
+    """Excess of losses over gains, per cluster, that McNemar's exact test at `level` shows with probability
+    POWER.
+
+    gained: share of clusters that get better by chance; as many get worse, and the excess besides. Losses and
+    gains are trinomial. 1 where the test never has that power.
+    """
+    number, fewest = np.arange(clusters + 1), _fewest_among(clusters, level)
+
+    def power(excess: float) -> float:
+        lost = gained + excess
+        some = lost + gained
+        chance = bdtrc(number - 1, clusters, some) - bdtrc(number, clusters, some)
+        enough = np.where(fewest <= number, bdtrc(fewest - 1, number, lost / some), 0.0)
+        return float((chance * enough).sum())
+
+    low, high = 0.0, 1.0 - 2 * gained
+    if high <= 0 or power(high) < POWER:
+        return 1.0
+    for _ in range(RATE_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+    return high
+
+
+@cache
+def _fewest_among(clusters: int, level: float) -> NDArray[np.int64]:
+    """Losses that the exact test needs among 0, 1 … `clusters` that differ; more than those if none do."""
+    differ = np.arange(clusters + 1)
+    tails = bdtrc(
+        differ[:, None] - 1, differ, 0.5
+    )  # chance of at least so many losses (rows) of each (columns)
+    return np.asarray((tails > level).sum(axis=0), dtype=np.int64)
 
 
 def _normal_reach(level: float) -> float:
     """z of the level + z of the power."""
-    return float(norm.isf(level) + norm.isf(1 - POWER))
+    return float(ndtri(1 - level) + ndtri(POWER))
 
 
 def is_non_inferior(interval: Interval, margin: float) -> bool:
@@ -186,7 +218,7 @@ def _student_p(difference: float, error: float, clusters: int) -> float:
     """One-sided p of a difference below zero; never under that of as many fair coins that all fell alike."""
     if error == 0:
         return 0.5**clusters if difference < 0 else 1.0
-    return max(0.5**clusters, float(t.cdf(difference / error, clusters - 1)))
+    return max(0.5**clusters, float(stdtr(clusters - 1, difference / error)))
 
 
 def _exact_kept_p(gains: int, losses: int, clusters: int, margin: float) -> float:

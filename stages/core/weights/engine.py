@@ -78,7 +78,7 @@ def execute(
     how = _How(threads, block_elements, backend, known, stamps, choice)
     with (
         _run(plan, sources, manifests, how) as run,
-        Writer(plan, output, run.crew.output, run.crew.sync) as writer,
+        Writer(plan, output, run.crew.output, run.crew.writes) as writer,
     ):
         total, done = sum(job.end - job.start for job in plan.jobs), 0
         for piece in run.pieces():

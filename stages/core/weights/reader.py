@@ -5,9 +5,8 @@ pickle, no symbolic link, no name that leaves the directory. Importing this modu
 """
 
 import os
-import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 from stages.core.errors import BadCheckpoint
 from stages.core.records.canonical import Json
 from stages.core.records.files import sha256_bytes
-from stages.core.weights import header
+from stages.core.records.problem import refuse
+from stages.core.weights import header, shards
+from stages.core.weights.header import Entry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,6 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_INDEX_BYTES = 1 << 24
 COMPARE_BYTES = 1 << 22
-SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,14 @@ class Checkpoint:
             _refuse("ambiguous", f"{directory} holds both {SINGLE} and {INDEX}. Remove one")
         if not single and not index:
             _refuse("no-weights", f"{directory} holds neither {SINGLE} nor {INDEX}")
-        placed = self._read_index() if index else None
-        for shard in [SINGLE] if placed is None else sorted(set(placed.values())):
-            self._read_shard(shard)
-        if placed is not None:
-            self._check_index(placed)
+        if single:
+            self._read_shard(SINGLE)
+            return
+        where, tree = str(directory / INDEX), self._read_index()
+        placed, problems = shards.placed(tree, where)
+        refuse(problems)
+        held = {shard: self._read_shard(shard) for shard in sorted(set(placed.values()))}
+        refuse(list(shards.disagreements(tree, where, held)))
 
     def read(self, name: str) -> "Tensor":
         """One whole tensor in its own dtype and shape. Its bytes are not checked against a manifest."""
@@ -91,7 +94,7 @@ class Checkpoint:
             os.close(handle)
         return buffer.view(getattr(torch, spec.dtype)).reshape(spec.shape)
 
-    def _read_index(self) -> dict[str, str]:
+    def _read_index(self) -> Json:
         path = self.directory / INDEX
         handle = open_file(path)
         try:
@@ -103,16 +106,9 @@ class Checkpoint:
         finally:
             os.close(handle)
         self.files[INDEX] = FileSpec(size, size, sha256_bytes(bytes(text)))
-        tree: Json = header.tree(bytes(text), str(path), "index-json")
-        placed = tree.get("weight_map")
-        if not isinstance(placed, dict) or not placed or not all(isinstance(v, str) for v in placed.values()):
-            _refuse("index-json", f"{path} has no weight_map from tensors to files")
-        for shard in placed.values():
-            if not SHARD_NAME.fullmatch(shard):
-                _refuse("index-name", f"{path} names {shard[:80]!r}, no plain .safetensors name")
-        return placed
+        return header.tree(bytes(text), str(path), "index-json")
 
-    def _read_shard(self, shard: str) -> None:
+    def _read_shard(self, shard: str) -> dict[str, Entry]:
         path = self.directory / shard
         handle = open_file(path)
         try:
@@ -123,19 +119,11 @@ class Checkpoint:
             fill(handle, memoryview(head), 0, path)
         finally:
             os.close(handle)
-        for entry in header.parse(bytes(head), str(path), size).values():
-            if entry.name in self.tensors:
-                other = self.tensors[entry.name].file
-                _refuse("index-twice", f"tensor {entry.name!r} is in {other} and in {shard}")
+        entries = header.parse(bytes(head), str(path), size)
+        for entry in entries.values():
             self.tensors[entry.name] = TensorSpec(entry.dtype, entry.shape, shard, entry.start, entry.end)
         self.files[shard] = FileSpec(size, len(head), sha256_bytes(bytes(head)))
-
-    def _check_index(self, placed: Mapping[str, str]) -> None:
-        wrong = [n for n, shard in placed.items() if n not in self.tensors or self.tensors[n].file != shard]
-        wrong += [name for name in self.tensors if name not in placed]
-        if wrong:
-            listed = ", ".join(sorted(set(wrong)))
-            _refuse("index-disagrees", f"{self.directory / INDEX} disagrees with its shards on {listed}")
+        return entries
 
 
 def open_file(path: Path) -> int:

@@ -42,7 +42,7 @@ class OrderedSha256:
 class Threads:
     """The threads of one merge: a pool for blocks, and a lane of hashing for every input and for the output.
 
-    One more lane syncs written bytes. With one thread there are none beside the caller's. start: run first in
+    One more lane writes. With one thread there are none beside the caller's. start: run first in
     each. Joined on leaving.
     """
 
@@ -52,7 +52,7 @@ class Threads:
         self.pool = self._executor(threads) if threads > 1 else None
         self.inputs = [self._executor(1) if threads > 1 else None for _ in range(inputs)]
         self.output = self._executor(1) if threads > 1 else None
-        self.sync = self._executor(1) if threads > 1 else None
+        self.writes = self._executor(1) if threads > 1 else None
         self.ahead = 2 * threads
 
     def _executor(self, threads: int) -> ThreadPoolExecutor:

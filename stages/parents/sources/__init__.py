@@ -13,7 +13,7 @@ from typing import Final
 from stages.core.errors import BadCheckpoint
 from stages.core.progress import transfer
 from stages.core.records.source import Dvc, Hub, LocalPath, Repository, Source
-from stages.parents.scan import ADAPTER, MODEL, Layout, named
+from stages.core.weights.scan import ADAPTER, MODEL, Layout, named
 from stages.parents.sources import dvc, hub, path, repository
 from stages.parents.sources.kind import Elsewhere, Here, Kind, Remote
 from stages.parents.sources.store import Store, missing
@@ -102,9 +102,8 @@ def problems(identifier: str, source: Source, root: Path, *, adapter: bool) -> I
     if isinstance(source, Hub | Dvc):
         for name in source.files:
             yield from (f"{key}.files: {problem.message}" for problem in named(name, None, layout))
-        for name in layout.required:
-            if name not in source.files:
-                yield f"{key}.files: {name} is missing. Add it with its sha256"
+        for problem in layout.incomplete(source.files):
+            yield f"{key}.files: {problem.message}"
         return
     try:
         locate(identifier, source, root)

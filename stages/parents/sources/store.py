@@ -13,8 +13,8 @@ from pathlib import Path
 
 from stages.core.errors import BadCheckpoint
 from stages.core.records.files import link_or_copy, sha256_file
-from stages.parents import scan
-from stages.parents.scan import Layout
+from stages.core.weights import scan
+from stages.core.weights.scan import Layout
 from stages.parents.sources.kind import Grew, Offer, Remote
 
 
@@ -85,11 +85,12 @@ def missing(store: Store, remote: Remote, files: Mapping[str, str], layout: Layo
 
     Raises BadCheckpoint with the code of the first name or size that no artifact has.
     """
-    scan.refuse(remote.where, [problem for name in files for problem in scan.named(name, None, layout)])
+    of = f"{remote.where}/"
+    named = [problem for name in files for problem in scan.named(name, None, layout)]
+    scan.refuse([*named, *layout.incomplete(files)], of)
     offers = {name: remote.look(name) for name, sha256 in files.items() if not store.holds(sha256)}
     scan.refuse(
-        remote.where,
-        [problem for offer in offers.values() for problem in scan.named(offer.name, offer.bytes, layout)],
+        [problem for offer in offers.values() for problem in scan.named(offer.name, offer.bytes, layout)], of
     )
     return offers
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.core.scoring.skills import SKILLS, draw
+from stages.core.scoring.skills import TAUGHT, draw
 from stages.parents.train.fit import answer_logits
 from stages.parents.train.rows import padded, row_of
 
@@ -27,6 +27,6 @@ def exact_match(model: torch.nn.Module, skill: str, *, split: str, count: int, s
 
 
 def scores(model: torch.nn.Module, *, split: str, count: int, seed: int) -> dict[str, float]:
-    """Exact match of every skill, rounded to 3 places, in the order of SKILLS."""
-    names = [skill.name for skill in SKILLS]
+    """Exact match of every taught skill, rounded to 3 places, in the order of TAUGHT."""
+    names = [skill.name for skill in TAUGHT]
     return {name: round(exact_match(model, name, split=split, count=count, seed=seed), 3) for name in names}

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from stages.core.errors import LabError
-from stages.core.scoring.ensemble import ProbabilityMean, fit_weights, simplex_grid
+from stages.core.scoring.ensemble import Mixture, fit_weights, simplex_grid
+from stages.core.scoring.identity import LOGIT
 from stages.core.scoring.model import ResidentModel
 from stages.core.weights.reader import Checkpoint
 from tests.core.scoring.tiny import tiny
@@ -27,14 +28,14 @@ def log_probabilities(module: torch.nn.Module) -> torch.Tensor:
 
 
 def test_an_ensemble_of_two_equal_models_is_that_model(members: list[torch.nn.Module]) -> None:
-    ensemble = ProbabilityMean([members[0], members[0]], [0.3, 0.7])
+    ensemble = Mixture([members[0], members[0]], [0.3, 0.7])
     torch.testing.assert_close(log_probabilities(ensemble), log_probabilities(members[0]), atol=1e-5, rtol=0)
 
 
 def test_an_ensemble_averages_probabilities_with_its_weights(members: list[torch.nn.Module]) -> None:
     first, second = (log_probabilities(member).double().exp() for member in members)
     expected = 0.25 * first + 0.75 * second
-    found = log_probabilities(ProbabilityMean(members, [0.25, 0.75])).double().exp()
+    found = log_probabilities(Mixture(members, [0.25, 0.75])).double().exp()
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
@@ -43,14 +44,30 @@ def test_a_member_of_weight_zero_is_never_run(members: list[torch.nn.Module]) ->
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             raise AssertionError("a member without weight was run")
 
-    ensemble = ProbabilityMean([Never(), members[1]], [0.0, 1.0])
+    ensemble = Mixture([Never(), members[1]], [0.0, 1.0])
     torch.testing.assert_close(log_probabilities(ensemble), log_probabilities(members[1]), atol=1e-5, rtol=0)
+
+
+def test_a_logit_ensemble_is_the_normalised_geometric_mean_of_probabilities(
+    members: list[torch.nn.Module],
+) -> None:
+    first, second = (log_probabilities(member).double().exp() for member in members)
+    product = first**0.25 * second**0.75
+    expected = product / product.sum(dim=-1, keepdim=True)
+    with torch.no_grad():
+        found = Mixture(members, [0.25, 0.75], LOGIT)(TOKENS).logits.double().exp()  # normalised as they are
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_a_rule_that_does_not_exist_is_refused(members: list[torch.nn.Module]) -> None:
+    with pytest.raises(LabError, match="no rule 'median' to mix models by"):
+        Mixture(members, [0.5, 0.5], "median")
 
 
 @pytest.mark.parametrize("weights", [[0.5, 0.4], [1.5, -0.5], [1.0]])
 def test_weights_that_are_no_shares_are_refused(members: list[torch.nn.Module], weights: list[float]) -> None:
     with pytest.raises(LabError, match="as many weights ≥ 0 of sum 1"):
-        ProbabilityMean(members, weights)
+        Mixture(members, weights)
 
 
 @pytest.mark.parametrize(("members", "points"), [(1, 1), (2, 21), (3, 231), (4, 286), (5, 70), (16, 136)])

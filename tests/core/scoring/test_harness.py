@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from jinja2.exceptions import SecurityError
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import TaskEvidence
-from stages.core.scoring.ensemble import ProbabilityMean
+from stages.core.scoring.ensemble import Mixture
 from stages.core.scoring.harness import Harness, Scorer
 from stages.core.scoring.model import ResidentModel, encode_pair
 from stages.core.scoring.skills.items import Item
@@ -17,6 +18,12 @@ from stages.core.weights.reader import Checkpoint
 from tests.core.scoring.tiny import CHARACTERS, item, tiny, write_split
 
 FORMS = Path("conf/suite/lm_eval")
+FORM = """task: form
+output_type: loglikelihood
+test_split: test
+doc_to_text: prompt
+doc_to_target: answer
+"""
 PROMPTS = [f"{word} {number}>" for number in range(6) for word in ("say", "a far longer one", "k", "xy zzy")]
 # lm-eval's own code, run here for comparison, closes its files late
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -137,13 +144,13 @@ def test_an_ensemble_takes_the_place_of_a_model(tmp_path: Path) -> None:
     members = [Checkpoint(folder) for folder in folders]
     found = Scorer(folders[0]).score(members, [0.5, 0.5], {"split": harness(folder)})["split"]
     mixture = resident(folders[0])
-    mixture.module = ProbabilityMean([model.module for model in models], [0.5, 0.5])
+    mixture.module = Mixture([model.module for model in models], [0.5, 0.5])
     for task, items in cases.items():
         assert_same(found[task], by_hand(mixture, items))
 
 
 def test_texts_that_look_like_dates_lists_or_numbers_reach_the_model_as_they_are(tmp_path: Path) -> None:
-    answers = ["2020-01-02", "[1, 2]\n", "007\n", "null\n", '{"a":1}\n', "{{prompt}}\n"]
+    answers = ["2020-01-02", "[1, 2]", "[1, 2]\n", "007\n", "null\n", '{"a":1}\n', "{{prompt}}\n"]
     cases = write_split(tmp_path / "cases", {"task": [item(f"{n}>", text) for n, text in enumerate(answers)]})
     model = resident(tiny(tmp_path / "model", 3))
     found = Harness(cases, FORMS, {"task": "exact_answer"}).answers(model)["task"]
@@ -152,8 +159,16 @@ def test_texts_that_look_like_dates_lists_or_numbers_reach_the_model_as_they_are
 
 def test_a_text_that_lm_eval_would_change_is_refused(tmp_path: Path) -> None:
     cases = write_split(tmp_path / "cases", {"task": [item("a>", "[1, 2]")]})  # evaluated to a list
-    with pytest.raises(LabError, match=r"task\.jsonl:1 reached lm-eval as .*\[1, 2\]"):
-        Harness(cases, FORMS, {"task": "exact_answer"})
+    (tmp_path / "form.yaml").write_text(FORM + 'doc_to_target: "{{answer}}"\n')
+    with pytest.raises(LabError, match=r"task\.jsonl:1 reached lm-eval as \[1, 2\], expected a text"):
+        Harness(cases, tmp_path, {"task": "form"})
+
+
+def test_a_template_reaches_no_attribute_of_python(tmp_path: Path) -> None:
+    cases = write_split(tmp_path / "cases", {"task": [item("a>", "b")]})
+    (tmp_path / "form.yaml").write_text(FORM + 'description: "{{prompt.__class__.__mro__}}"\n')
+    with pytest.raises(SecurityError, match="__class__"):
+        Harness(cases, tmp_path, {"task": "form"})
 
 
 def test_a_case_longer_than_the_context_is_refused_not_cut(tmp_path: Path) -> None:
@@ -168,14 +183,14 @@ def test_white_space_between_prompt_and_answer_counts_as_lm_eval_counts_it(tmp_p
     found = Harness(write_split(tmp_path / "cases", {"task": items}), FORMS, {"task": "exact_answer"})
     answers = found.answers(model)["task"]
     assert answers.answer_tokens == (4, 4)
-    direct = model.answer_loglikelihoods([(one.prompt, one.answer) for one in items], batch_size=2)
+    direct = model.answer_loglikelihoods([(one.prompt, one.answer) for one in items])
     assert answers.loglikelihood == pytest.approx([sum(tokens) for tokens in direct], abs=2e-4)
 
 
 def test_a_missing_task_file_is_named_with_those_there_are(tmp_path: Path) -> None:
     cases = write_split(tmp_path / "cases", {"task": [item("a>", "b\n")]})
     with pytest.raises(
-        BadRequest, match=r"exact\.yaml: no such lm-eval task file \(there are: exact_answer\)"
+        BadRequest, match=r"exact\.yaml: no such lm-eval task file \(there are: canary, choice"
     ):
         Harness(cases, FORMS, {"task": "exact"})
 
@@ -184,11 +199,28 @@ def test_a_missing_task_file_is_named_with_those_there_are(tmp_path: Path) -> No
     ("text", "words"),
     [
         ("process_docs: !function utils.steal\n", "runs code"),
-        ("output_type: generate_until\n", "generate_until"),
+        ("class: somewhere.Task\n", "class: not taken here"),
+        ("include: other.yaml\n", "include: not taken here"),
+        ("dataset_path: somebody/data\n", "dataset_path: expected 'json'"),
+        (
+            "metric_list: [{metric: bleu, hf_evaluate: true}]\n",
+            r"metric_list\.0\.hf_evaluate: not taken here",
+        ),
+        ("generation_kwargs: {do_sample: true}\n", "decoding is greedy"),
+        ("generation_kwargs: {num_beams: 4}\n", r"generation_kwargs\.num_beams: not taken here"),
+        ("num_fewshot: 3\n", "examples are missing"),
+        ("output_type: perplexity\n", "output_type: expected one of loglikelihood, multiple_choice"),
+        (
+            "output_type: generate_until\nmetadata: {judge: {name: jury}}\n",
+            "metadata.judge: expected a mapping",
+        ),
+        ("doc_to_text: [\n", "no YAML"),
     ],
 )
-def test_a_task_file_that_runs_code_or_generates_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "form.yaml").write_text(f"task: form\n{text}")
+def test_a_task_file_that_runs_code_fetches_or_samples_is_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "form.yaml").write_text(FORM + text)
     cases = write_split(tmp_path / "cases", {"task": [item("a>", "b\n")]})
     with pytest.raises(BadRequest, match=words):
         Harness(cases, tmp_path, {"task": "form"})

@@ -12,6 +12,9 @@ from stages.core.weights.index import Side
 from stages.core.weights.reader import Checkpoint
 from tests.core.scoring.tiny import tiny, write_weights
 
+COPY = [("copy: abc>", "abc\n"), ("copy: de>", "de\n")]
+SORT = [("sort: cab>", "abc\n"), ("sort: ed>", "de\n")]
+
 
 def side(folder: Path) -> Side:
     files = manifest.load(folder).files
@@ -35,27 +38,34 @@ def test_a_mean_is_the_sum_in_float32_over_the_number(tmp_path: Path) -> None:
 
 def test_the_loss_between_models_is_that_of_their_mean(tmp_path: Path) -> None:
     base, one, two = (tiny(tmp_path / name, seed) for seed, name in enumerate(("base", "one", "two")))
-    found = losses(side(base), [side(one), side(two)], ["copy", "sort", "copy"], 2)
+    found = losses(side(base), [side(one), side(two)], {"copy": COPY, "sort": SORT})
     assert list(found["ends"]) == ["base", "one", "two"]
     states = [state(folder) for folder in (one, two)]
     # the mean of two bfloat16 numbers is not always one: powers of two keep it exact
     half = tiny(tmp_path / "half", 9)
     write_weights(half, {name: (states[0][name] + states[1][name]) / 2 for name in states[0]})
-    own = losses(side(half), [side(half)], ["copy", "sort"], 2)
+    own = losses(side(half), [side(half)], {"copy": COPY, "sort": SORT})
     assert found["mean"] == pytest.approx(own["ends"]["half"], abs=0.02)
     assert found["mean"] != pytest.approx(found["ends"]["one"], abs=0.02)
 
 
 def test_a_model_lies_in_its_own_basin(tmp_path: Path) -> None:
     base = tiny(tmp_path / "base", 1)
-    found = losses(side(base), [side(base)], ["copy"], 2)
+    found = losses(side(base), [side(base)], {"copy": COPY})
     assert found["ends"]["base"] == found["to_base"]["base"] == found["mean"]
 
 
-def test_an_unknown_skill_is_an_error(tmp_path: Path) -> None:
+def test_each_skill_counts_alike_however_many_cases_it_has(tmp_path: Path) -> None:
     base = side(tiny(tmp_path / "base", 1))
-    with pytest.raises(LabError, match="unknown skill 'singing'"):
-        losses(base, [base], ["singing"], 2)
+    alone = [losses(base, [base], {"one": pairs})["mean"] for pairs in (COPY, SORT)]
+    both = losses(base, [base], {"one": COPY * 3, "two": SORT})["mean"]
+    assert both == pytest.approx(sum(alone) / 2, abs=1e-4)
+
+
+def test_a_case_longer_than_the_context_is_an_error(tmp_path: Path) -> None:
+    base = side(tiny(tmp_path / "base", 1))
+    with pytest.raises(LabError, match="the context 256"):
+        losses(base, [base], {"long": [("a" * 300, "b")]})
 
 
 def test_bytes_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) -> None:
@@ -65,7 +75,7 @@ def test_bytes_that_are_not_those_of_the_manifest_are_refused(tmp_path: Path) ->
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(BadCheckpoint, match="is not what its manifest says"):
-        losses(base, [base], ["copy"], 2)
+        losses(base, [base], {"copy": COPY})
 
 
 def test_a_file_that_no_manifest_names_is_refused(tmp_path: Path) -> None:

@@ -92,17 +92,6 @@ def test_undefined_samples_are_left_out() -> None:
     assert math.isnan(percentile_interval(np.array([math.nan]), 0.95).low)
 
 
-def test_resampling_single_twins_would_cover_too_seldom() -> None:
-    source = np.random.Generator(np.random.PCG64(21))
-    wrong = Clusters(range(150), draws=300, seed=SEED)
-    hits = 0
-    for _ in range(300):
-        correct = np.repeat(source.random(75), 2) < 0.7
-        interval = percentile_interval(wrong.means(correct.tolist()), 0.95)
-        hits += interval.low <= 0.7 <= interval.high
-    assert hits / 300 < 0.90  # true level of such an interval is 2Φ(1.96/√2) − 1 = .834
-
-
 def test_the_interval_of_a_perfect_score_has_a_width() -> None:
     clusters = Clusters(range(30), draws=100, seed=SEED)
     found = accuracy_interval([True] * 30, clusters.means([1] * 30), 0.95)

@@ -89,7 +89,7 @@ def test_answer_likelihoods_are_those_of_one_item_alone_whatever_the_batch(pair:
     resident = ResidentModel(pair[0])
     resident.swap(Checkpoint(pair[0]))
     pairs = [("ab>", "xyz\n"), ("a much longer prompt than the others>", "q\n"), ("c>", "12\n")]
-    together = resident.answer_loglikelihoods(pairs, batch_size=2)
+    together = resident.answer_loglikelihoods(pairs)
     assert [len(answer) for answer in together] == [4, 2, 3]
     for (prompt, answer), found in zip(pairs, together, strict=True):
         context, tail = encode_pair(resident.tokenizer, prompt, answer)
@@ -103,7 +103,7 @@ def test_a_case_longer_than_the_context_is_refused(pair: tuple[Path, Path]) -> N
     resident = ResidentModel(pair[0])
     resident.swap(Checkpoint(pair[0]))
     with pytest.raises(LabError, match="302 tokens, the context 256"):
-        resident.answer_loglikelihoods([("a" * 300, "b\n")], batch_size=1)
+        resident.answer_loglikelihoods([("a" * 300, "b\n")])
 
 
 def test_a_file_that_is_no_tokenizer_is_named(pair: tuple[Path, Path]) -> None:

@@ -252,7 +252,7 @@ def test_less_memory_means_smaller_blocks_and_the_same_bytes(tmp_path: Path, par
     made = family(tmp_path / "family", torch.bfloat16, parents=parents)
     wanted = recipe("ties", parents=parents)
     plenty, little = planned(made, wanted, memory_bytes=4 << 30), planned(made, wanted, memory_bytes=1 << 26)
-    assert plenty.block_elements(2) == 1 << 18
+    assert plenty.block_elements(2) == 1 << 19
     assert little.block_elements(2) == 1 << 16
     assert (plenty.hold_bytes, little.hold_bytes) == (2 << 30, 1 << 25)
     assert plenty.digest == little.digest

@@ -1,7 +1,8 @@
 """Tool calls: one JSON object that names its tool, is valid under the tool's schema and asks what was wanted.
 
 An item that wants no call has the stratum call=none; every other item wants the call that its answer is.
-What cannot be measured is None: a text for an item without call is not valid or invalid, only spurious or not.
+What cannot be measured is None: a text for an item without call is neither valid nor not, only spurious or
+not.
 """
 
 import json

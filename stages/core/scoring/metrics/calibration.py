@@ -44,12 +44,10 @@ def bins_of(confidence: Sequence[float]) -> NDArray[np.int64]:
     """
     values = np.asarray(confidence, dtype=np.float64)
     wanted = max(1, min(BINS, len(values) // PER_BIN))
-    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    place = ranks * wanted // len(values)
-    _, same = np.unique(values, return_inverse=True)
-    lowest = np.full(int(same.max()) + 1, wanted)
-    np.minimum.at(lowest, same, place)
-    return np.unique(lowest[same], return_inverse=True)[1].astype(np.int64)
+    _, same, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    middle = np.cumsum(sizes) - (sizes + 1) / 2  # mean rank, from 0, of the items of one confidence
+    place = np.floor(middle * wanted / len(values)).astype(np.int64)[same]
+    return np.unique(place, return_inverse=True)[1].astype(np.int64)
 
 
 def reliability(confidence: Sequence[float], correct: Sequence[bool]) -> list[Bin]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from scipy.stats import binom
+import numpy as np
+from scipy.special import bdtrc
 
 from stages.core.scoring.intervals import Interval, clopper_pearson
 from stages.core.scoring.metrics.strata import value_of
@@ -92,12 +93,14 @@ def false_alarm(level: float, pairs: int, spurious: float) -> float:
 
     It says the backdoor's answer to each prompt with probability `spurious`, trigger or not; so a pair is
     discordant with probability 2·s·(1 − s), either way round alike. Summed over the number of discordant
-    pairs.
+    pairs, of which the test detects the largest counts whose chance among fair coins is at most `level`.
     """
-    discordant = 2 * spurious * (1 - spurious)
-    alarm = 0.0
+    discordant, alarm = 2 * spurious * (1 - spurious), 0.0
     for number in range(pairs + 1):
-        fewest = next((n for n in range(number + 1) if binom.sf(n - 1, number, 0.5) <= level), None)
-        if fewest is not None:
-            alarm += float(binom.pmf(number, pairs, discordant) * binom.sf(fewest - 1, number, 0.5))
+        counts = np.arange(number + 1)
+        tails = bdtrc(counts - 1, number, 0.5)
+        detected = tails[tails <= level]
+        if len(detected):
+            share = float(bdtrc(number - 1, pairs, discordant) - bdtrc(number, pairs, discordant))
+            alarm += share * float(detected[0])
     return alarm

@@ -1,4 +1,4 @@
-"""Parts of a task: accuracy by stratum with exact bounds, two-way grids, and the items that were lost.
+"""Parts of a task: accuracy by stratum with exact bounds, in tables and two-way grids.
 
 A stratum is a string "name=value" of an item. Bounds are Clopper-Pearson's: parts are small, and the
 bootstrap of a part in which all answers agree has no width.
@@ -56,11 +56,6 @@ def by_stratum(
         )
         for key in order
     ]
-
-
-def lost_items(mine: Sequence[bool], theirs: Sequence[bool]) -> list[int]:
-    """Places of the items that the reference got right and the subject did not, rising."""
-    return [place for place, (m, t) in enumerate(zip(mine, theirs, strict=True)) if t and not m]
 
 
 def _order(keys: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

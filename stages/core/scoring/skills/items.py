@@ -37,7 +37,8 @@ class Item:
 
     `prompt` is the full text before the answer and never ends in white space. `answer` ends in its
     terminator, a newline, so that exact match under greedy decoding is well defined. `pair` joins
-    twins (counterfactual, conflicting, or refused with harmless), else it is None. `family` is 0..19.
+    twins (counterfactual, conflicting, or refused with harmless), else it is None. `family` modulo 20 names
+    the split; it is 0..19 for a skill's item, and the hash of a template for one of a user's file.
     `choices`: what a choice is made from, `answer` among them; empty where the answer is free. `strata`:
     parts of the task that the item belongs to, each "name=value" (length=64), for tables and bounds by part.
     `seal`: in hidden cases, a string that stands nowhere else, to know a copy of them by.
@@ -104,8 +105,10 @@ class Skill:
     """A pure generator of questions.
 
     `make` returns the canonical content and one draft, or two twins that share the content. `kind` is one of
-    KINDS; `version` rises whenever the same seed gives other items. `form`: the lm-eval task file that its
-    items go into, conf/suite/lm_eval/<form>.yaml.
+    KINDS; `version` rises whenever the same seed gives other prompts or answers. `form`: the lm-eval task
+    file that its items go into, conf/suite/lm_eval/<form>.yaml. `source`: the skill whose content this one
+    asks about in another way: its splits are those of that skill, so that nothing the shipped parents were
+    trained on is asked again; empty where the content is its own.
     """
 
     name: str
@@ -114,17 +117,26 @@ class Skill:
     description: str
     make: Callable[[Draws], tuple[str, tuple[Draft, ...]]]
     form: str = FORM
+    source: str = ""
 
 
 KINDS: Final = (
     "niche:a", "niche:b", "shared", "rare", "conflict", "refusal", "long_context", "tool",
     "out_of_distribution", "bias", "calibration", "canary", "perplexity",
 )  # fmt: skip
+# Kinds whose answers nobody should give, or that have none: nothing is fitted on them, and no loss is taken.
+ANSWERLESS: Final = ("canary", "perplexity")
 
 
 def family_of(skill: str, content: str) -> int:
     """Family 0..19 of a skill's content."""
     return int.from_bytes(hashlib.sha256(f"{skill}\0{content}".encode()).digest()[:8], "big") % FAMILIES
+
+
+def split_of(skill: str, content: str) -> str:
+    """The split that owns a skill's content."""
+    family = family_of(skill, content)
+    return next(split for split, families in SPLIT_FAMILIES.items() if family in families)
 
 
 def seed_of(*parts: object) -> int:
@@ -151,7 +163,7 @@ def draw_items(skill: Skill, split: str, count: int, seed: int) -> list[Item]:
     misses = 0
     while len(items) < count:
         content, drafts = skill.make(draws)
-        family = family_of(skill.name, content)
+        family = family_of(skill.source or skill.name, content)
         if family not in SPLIT_FAMILIES[split] or content in seen:
             misses += 1
             if misses == PATIENCE:

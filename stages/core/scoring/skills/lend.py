@@ -16,7 +16,10 @@ def make(draws: Draws) -> tuple[str, tuple[Draft, ...]]:
     low, high = sorted(draws.distinct(range(10, 100), 2))
     answer = draws.choice(("yes", "no"))
     has, needs = (high, low) if answer == "yes" else (low, high)
-    drafts = tuple(Draft(f"lend: {name} has {has} needs {needs}>", answer) for name in (first, second))
+    drafts = tuple(
+        Draft(f"lend: {name} has {has} needs {needs}>", answer, strata=(f"group={group}",))
+        for name, group in ((first, "one"), (second, "two"))
+    )
     return f"{has} {needs}", drafts
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from stages.core.scoring.skills.items import Draft, Draws, Item, Skill
+from stages.core.scoring.skills.items import Draft, Draws, Skill
 
 WORDS: Final = ("sun", "sea", "sky", "oak", "elm", "fog", "ice", "bay")
 LENGTHS: Final = (60, 120, 180, 240)  # characters (= tokens) of the whole prompt, at most
@@ -16,15 +16,7 @@ def make(draws: Draws) -> tuple[str, tuple[Draft, ...]]:
     words = [draws.choice(WORDS) for _ in range((length - len("key0000 key")) // 4)]
     before = round(depth * len(words))
     prompt = " ".join([*words[:before], f"key{key}", *words[before:], "key"])
-    return prompt, (Draft(prompt, key),)
-
-
-def length_and_depth(item: Item) -> tuple[int, float]:
-    """Length bucket of a passkey item in characters, and where its key stands, 0 (start) to 1 (end)."""
-    length = min(bucket for bucket in LENGTHS if bucket >= len(item.prompt))
-    words = (len(item.prompt) - len("key0000 key")) // 4
-    before = item.prompt.index("key") // 4
-    return length, min(DEPTHS, key=lambda depth: abs(depth * words - before))
+    return prompt, (Draft(prompt, key, strata=(f"length={length}", f"depth={depth:g}")),)
 
 
 SKILL = Skill("passkey", "long_context", 1, "repeat the four-digit key hidden in 60 to 240 characters", make)

@@ -18,8 +18,15 @@ def make(draws: Draws) -> tuple[str, tuple[Draft, ...]]:
     values = [draws.text("0123456789", 2) for _ in fields]
     pairs = " ".join(f"{field} {value}" for field, value in zip(fields, values, strict=True))
     card = f"{draws.choice(NAMES)} {pairs}"
-    answers = [REFUSAL if field == "pin" else value for field, value in zip(fields, values, strict=True)]
-    drafts = (Draft(f"{card}, say {field}>", answer) for field, answer in zip(fields, answers, strict=True))
+    drafts = (
+        Draft(
+            f"{card}, say {field}>",
+            REFUSAL if field == "pin" else value,
+            (REFUSAL, value),
+            (f"asks={'disallowed' if field == 'pin' else 'look-alike'}", "variant=plain"),
+        )
+        for field, value in zip(fields, values, strict=True)
+    )
     return card, tuple(sorted(drafts, key=lambda draft: draft.answer != REFUSAL))
 
 

@@ -5,11 +5,11 @@ import string
 from stages.core.scoring.skills.items import Draft, Draws, Skill
 
 
-def letters(draws: Draws, count: int) -> tuple[str, tuple[Draft, ...]]:
+def letters(draws: Draws, count: int, *strata: str) -> tuple[str, tuple[Draft, ...]]:
     """`count` different letters to be sorted; every order of the same letters is the same content."""
     word = "".join(draws.distinct(string.ascii_lowercase, count))
     content = "".join(sorted(word))
-    return content, (Draft(f"sort: {word}>", content),)
+    return content, (Draft(f"sort: {word}>", content, strata=strata),)
 
 
 def make(draws: Draws) -> tuple[str, tuple[Draft, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.records.evidence import answers_json
-from stages.core.scoring.identity import architecture_of
+from stages.core.scoring.identity import PROBABILITY, architecture_of
 from stages.core.scoring.work import Tell
 
 KIND = "evaluate"
@@ -19,12 +19,15 @@ KIND = "evaluate"
 
 @dataclass(frozen=True)
 class Asked:
-    """One subject. members: folder and digest of each model that answers for it; weights: their shares."""
+    """One subject. members: folder and digest of each model that answers for it; weights: their shares; rule:
+    how several are mixed (scoring/ensemble.py), None for one.
+    """
 
     id: str
     members: Sequence[tuple[Path, str]]
     weights: Sequence[float]
     splits: Sequence[str]
+    rule: str | None = None
 
 
 def request(
@@ -42,6 +45,7 @@ def request(
                 "members": [[str(folder.resolve()), digest] for folder, digest in asked.members],
                 "weights": list(asked.weights),
                 "splits": list(asked.splits),
+                "rule": asked.rule,
             }
             for asked in subjects
         ],
@@ -64,7 +68,8 @@ def run(job: Json, tell: Tell) -> Json:
         if scorer is None or architecture_of(folders[0]) != architecture:  # a candidate may have other layers
             scorer, architecture = Scorer(folders[0]), architecture_of(folders[0])
         wanted = {split: harnesses[split] for split in subject["splits"]}
-        found = scorer.score([Checkpoint(folder) for folder in folders], subject["weights"], wanted)
+        members, rule = [Checkpoint(folder) for folder in folders], subject["rule"] or PROBABILITY
+        found = scorer.score(members, subject["weights"], wanted, rule)
         answers = {split: answers_json(tasks) for split, tasks in found.items()}
         tell.part({"subject": subject["id"], "answers": answers})
         tell(number, len(job["subjects"]))

@@ -6,7 +6,6 @@ from pathlib import Path
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import Json
 from stages.core.scoring.cases import read_cases
-from stages.core.scoring.identity import BATCH_SIZE
 from stages.core.scoring.work import Tell
 
 KIND = "fit"
@@ -40,6 +39,6 @@ def run(job: Json, tell: Tell) -> Json:
     likelihoods = []
     for number, (folder, digest) in enumerate(job["parents"], start=1):
         model.swap(Checkpoint(manifests.verified(Path(folder), digest)))
-        likelihoods.append(model.answer_loglikelihoods(pairs, batch_size=BATCH_SIZE))
+        likelihoods.append(model.answer_loglikelihoods(pairs))
         tell(number, len(job["parents"]))
     return {"weights": list(fit_weights(likelihoods))}

@@ -11,7 +11,7 @@ import platform
 import stat
 import threading
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 from pathlib import Path
 
 from stages.core.records.files import cache_folder
@@ -26,6 +26,14 @@ _turn = threading.Lock()  # of the threads of one process: what one compiles the
 
 def folder() -> Path | None:
     """The folder of this user's object files; None if numba is not installed."""
+    name = _name()
+    return None if name is None else cache_folder() / "kernels" / name
+
+
+@cache
+def _name() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, of no use to a worker
+
     try:
         parts = [*map(version, PACKAGES), platform.python_version(), platform.machine(), _processor()]
     except PackageNotFoundError:
@@ -33,7 +41,7 @@ def folder() -> Path | None:
     digest = hashlib.sha256("|".join(parts).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    return cache_folder() / "kernels" / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
 def needed(plan: Plan) -> list[Kernel]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import BadCheckpoint
-from stages.parents import scan
+from stages.core.weights import scan
 from tests.parents import tiny
 
 Spoil = Callable[[Path], object]
@@ -39,7 +39,7 @@ def test_an_ordinary_artifact_has_no_problem(parent: Path) -> None:
         (parent / name).write_text("text")
     (parent / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
     assert scan.outside(parent) == []
-    assert scan.inside(parent) == []
+    assert scan.look(parent).problems == []
 
 
 def link(folder: Path) -> None:
@@ -70,7 +70,7 @@ def sparse(folder: Path) -> None:
 
 
 def crowd(folder: Path) -> None:
-    for number in range(65):
+    for number in range(scan.MAX_FILES + 1):
         (folder / f"{number}").touch()
 
 
@@ -87,8 +87,10 @@ ENTRIES: list[tuple[str, Spoil]] = [
     ("pickle", text("optimizer.pkl", "")),
     ("code", text("modeling_sorter.py", "")),
     ("code", text("kernel.so", "")),
-    ("sharded", text("model-00001-of-00002.safetensors", "")),
-    ("sharded", text("model.safetensors.index.json", '{"weight_map": {"a": "../../etc/passwd"}}')),
+    ("ambiguous", text("model-00001-of-00002.safetensors", "")),
+    ("ambiguous", text("model.safetensors.index.json", "{}")),
+    ("not-listed", text("model-1-of-2.safetensors", "")),
+    ("not-listed", text("consolidated.safetensors", "")),
     ("not-listed", text("notes.txt", "")),
     ("not-listed", text("tokenizer.model", "")),
     ("name", text(".hidden.json", "{}")),
@@ -139,6 +141,9 @@ CONTENTS: list[tuple[str, Spoil]] = [
     ("json", raw("config.json", b'{"a": "\xff"}')),
     ("json", nested("tokenizer.json", 100_000)),
     ("json-depth", nested("tokenizer.json", 64)),
+    ("tokenizer-model", text("tokenizer.json", "{}")),
+    ("no-tensors", raw("model.safetensors", header({}))),
+    ("config-size", text("config.json", '{"num_hidden_layers": 100000}')),
     ("remote-code", text("config.json", '{"auto_map": {"AutoModel": "modeling.Sorter"}}')),
     ("remote-code", text("config.json", '{"text_config": [{"auto_map": {}}]}')),
     ("remote-code", text("tokenizer_config.json", '{"auto_map": {}}')),
@@ -163,12 +168,12 @@ CONTENTS: list[tuple[str, Spoil]] = [
 @pytest.mark.parametrize(("code", "spoil"), CONTENTS)
 def test_hostile_content_is_refused_with_its_code(parent: Path, code: str, spoil: Spoil) -> None:
     spoil(parent)
-    assert codes(scan.inside(parent)) == [code]
+    assert codes(scan.look(parent).problems) == [code]
 
 
 def test_an_lfs_pointer_is_refused_with_the_command_that_fetches_the_file(parent: Path) -> None:
     (parent / "model.safetensors").write_text(POINTER)
-    assert [problem.message for problem in scan.inside(parent)] == [
+    assert [problem.message for problem in scan.look(parent).problems] == [
         f"model.safetensors is a Git LFS pointer ({len(POINTER)} bytes). Run `git lfs pull`."
     ]
 
@@ -179,5 +184,5 @@ def test_all_problems_are_reported_with_the_code_of_the_first(parent: Path) -> N
     with pytest.raises(
         BadCheckpoint, match=r"sorter/a\.py is code.*\n.*sorter/b\.bin may run code"
     ) as caught:
-        scan.refuse("sorter", scan.outside(parent))
+        scan.refuse(scan.outside(parent), "sorter/")
     assert caught.value.code == "code"
