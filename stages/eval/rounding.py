@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stages.core.errors import LabError, WorkerFailed
 from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes
-from stages.core.records.quantised import WIDTHS, Quantised, of_json
+from stages.core.records.quantised import RULE, WIDTHS, Quantised, of_json
 from stages.core.sandbox import crew
 from stages.core.scoring.identity import SCORER
 from stages.core.scoring.work import quantise
@@ -18,7 +18,6 @@ from stages.eval.baselines import Artifact, Entrant
 from stages.eval.store import EvidenceStore, evidence_key
 from stages.eval.workers import Workers
 
-RULE = "quantise/1"  # with core/scoring/quantise.py, which the stage may not import
 PER_WORKER = 16  # models, as in answers.py
 ROUNDED = ("parent", "candidate")  # kinds of subjects: what may be served
 

@@ -15,7 +15,7 @@ from stages.eval.baselines import Entrant
 from stages.eval.store import EvidenceStore, evidence_key
 from stages.eval.workers import Workers
 
-RULE = "latency/1"
+RULE = "latency/1"  # version of what scoring/latency.py measures
 QUARTER = 1.25  # a measured ratio further than this from the expected one is remarked
 
 

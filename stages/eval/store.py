@@ -50,16 +50,18 @@ class EvidenceStore:
         self.folder = folder
 
     def get(self, key: str, sizes: Mapping[str, int]) -> dict[str, TaskEvidence] | None:
-        """Task → answers, or None if absent or not of the `sizes` (task → cases) asked for."""
+        """Task → answers, or None if absent, kept under another key, or not of the `sizes` (task → cases)."""
         path = self.folder / f"{key}.json"
         if not path.is_file():
             return None
         try:
-            answers = dict(load(path).results["only"])
+            kept = load(path)
+            answers = dict(kept.results["only"])
         except (LabError, KeyError, TypeError, AttributeError):
             return None
         found = {task: len(evidence.correct) for task, evidence in answers.items()}
-        return {task: answers[task] for task in sizes} if found == dict(sizes) else None
+        own = kept.suite_digest == key and found == dict(sizes)
+        return {task: answers[task] for task in sizes} if own else None
 
     def weights(self, key: str, members: int) -> tuple[float, ...] | None:
         """The weights of a mixture of so many members that were kept under `key`; None if there are none."""
@@ -87,9 +89,9 @@ class EvidenceStore:
         write_json(self.folder / f"{key}.json", {"kept": tree})
 
     def put(self, key: str, artifact: str, scorer: int, answers: Mapping[str, TaskEvidence]) -> None:
-        """Keep the answers under `key`."""
+        """Keep the answers under `key`, which is written into the file: a copy under another key is none."""
         subject = Subject(
             artifact[:12], "candidate", "", artifact, 1
         )  # whose they are is said where they are used
-        tree: Json = Evidence(subject, "", scorer, {"only": answers}).to_json()
+        tree: Json = Evidence(subject, key, scorer, {"only": answers}).to_json()
         write_json(self.folder / f"{key}.json", tree)

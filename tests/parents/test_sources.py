@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import BadCheckpoint
-from stages.core.records.source import LocalPath, Repository
-from stages.parents.sources import locate
+from stages.core.records.source import Hub, LocalPath, Repository
+from stages.parents.sources import locate, problems
 
 
 @pytest.fixture
@@ -66,3 +66,24 @@ def test_a_relative_local_path_is_refused(root: Path) -> None:
     with pytest.raises(BadCheckpoint, match="kind: repository") as caught:
         locate("sorter", LocalPath(kind="path", path="data/sources/sorter"), root)
     assert caught.value.code == "source-path"
+
+
+SHARDED = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors.index.json",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+)
+
+
+@pytest.mark.parametrize("left_out", [None, *SHARDED[2:]])
+def test_a_request_names_the_index_and_every_shard_of_a_sharded_source(
+    root: Path, left_out: str | None
+) -> None:
+    files = {name: "0" * 64 for name in SHARDED if name != left_out}
+    source = Hub(kind="hub", repo="org/sorter", commit="0" * 40, files=files)
+    found = list(problems("sorter", source, root, adapter=False))
+    assert [problem.partition(" is missing")[0] for problem in found] == (
+        [f"parents.members.sorter.source.files: {left_out}"] if left_out else []
+    )

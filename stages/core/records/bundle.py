@@ -20,13 +20,13 @@ from stages.core.records.canonical import Json, loads
 from stages.core.records.dsse import Envelope
 from stages.core.records.files import sha256_bytes
 from stages.core.records.keys import PublicKey
-from stages.core.records.manifest import BESIDE, Manifest
+from stages.core.records.manifest import BESIDE, SIGNATURE, SIGNATURE_BYTES, Manifest
 
-NAME: Final = "model.sig"
+NAME: Final = SIGNATURE
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://model_signing/signature/v1.0"
-MAX_BYTES: Final = 4 << 20  # the bundle of 10^4 files takes about 2 MB
+MAX_BYTES: Final = SIGNATURE_BYTES
 HEX: Final = frozenset("0123456789abcdef")
 
 

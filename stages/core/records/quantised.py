@@ -12,6 +12,7 @@ from typing import Final
 from stages.core.errors import LabError
 from stages.core.records.canonical import Json, read_json
 
+RULE: Final = "quantise/1"  # version of all in scoring/quantise.py that can move a number
 NAME: Final = "quantised.json"
 SCHEMA: Final = "mergelab/quantised/1"
 SPLIT: Final = "hidden"

@@ -14,6 +14,7 @@ import torch
 from transformers.modeling_outputs import CausalLMOutput
 
 from stages.core.errors import LabError
+from stages.core.scoring.engine.network import takes
 from stages.core.scoring.identity import LOGIT, PROBABILITY
 
 GRID_POINTS = 500  # at most; the finest of GRID_STEPS that stays under it is used
@@ -54,9 +55,28 @@ class Mixture(torch.nn.Module):
     def tie_weights(self) -> None:
         """Nothing: each member keeps its own tied tensors."""
 
-    def forward(self, input_ids: torch.Tensor) -> CausalLMOutput:
-        """Mixed log-probabilities, [batch, position, vocabulary], float32."""
-        found = [torch.log_softmax(member(input_ids).logits, dim=-1) for member in self.members]
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        *,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Sequence[Any] | None = None,
+        use_cache: bool = False,
+        logits_to_keep: int = 0,
+    ) -> CausalLMOutput:
+        """Mixed log-probabilities of the last `logits_to_keep` places (0: of all), float32,
+        [batch, position, vocabulary]. past_key_values: a cache for each member; the rest: as each takes it.
+        """
+        found = []
+        for place, member in enumerate(self.members):
+            options: dict[str, Any] = {"position_ids": position_ids, "logits_to_keep": logits_to_keep}
+            options = {name: value for name, value in options.items() if takes(member, [name])}
+            if past_key_values is not None:
+                options |= {"past_key_values": past_key_values[place], "attention_mask": attention_mask}
+                options["use_cache"] = use_cache
+            logits = member(input_ids, **options).logits[:, -logits_to_keep:]
+            found.append(torch.log_softmax(logits, dim=-1))
         return CausalLMOutput(logits=MEANS[self.rule](found, self.weights))
 
 

@@ -9,19 +9,18 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from stages.core.records.canonical import Json
 
-RULE: Final = "latency/1"
 PROMPT = 64  # tokens that are read at once
 TOKENS = 8  # that are decoded one by one after them
 ROUNDS = 20  # of all subjects; a p95 of fewer is no p95
 BUDGET_SECONDS = 30.0  # after which no round begins, once there were LEAST
 LEAST = 3
-MIB = 1 << 20
+KIB = 1024  # in which Linux counts the most memory held
 
 
 @dataclass(frozen=True)
@@ -94,4 +93,4 @@ def _part(mine: Sequence[float], reference: Sequence[float]) -> Json:
 
 def peak_bytes() -> int:
     """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (MIB // 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB

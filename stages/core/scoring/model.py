@@ -23,7 +23,8 @@ from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.scoring.architecture import build, longest_input
 from stages.core.scoring.asking import fits
 from stages.core.scoring.encoding import encode_pair, ends_of, load_tokenizer
-from stages.core.scoring.engine import Ask, Network, Speech, mode_of, replies
+from stages.core.scoring.engine import Ask, Mode, Network, Speech, mode_of, replies
+from stages.core.scoring.engine.network import CACHE_ARGUMENTS, takes
 from stages.core.scoring.identity import architecture_of
 from stages.core.weights.reader import TensorSpec
 
@@ -88,8 +89,13 @@ class ResidentModel:
             tensor.copy_(weights.read(name))
 
     def network(self, module: torch.nn.Module | None = None) -> Network:
-        """This model for the engine; or `module`, which takes its place and is run without a cache."""
-        return Network(self.module, self.mode, self.max_length) if module is None else Network(module)
+        """This model for the engine; or `module`, a mixture of models of this architecture, in its place.
+
+        A mixture whose forward pass takes no cache is run from the beginning each time.
+        """
+        module = self.module if module is None else module
+        mode = self.mode if takes(module, CACHE_ARGUMENTS) else Mode.PLAIN
+        return Network(module, mode, self.max_length)
 
     def speech(self) -> Speech:
         """How this model's token ids become text, and which of them end it."""

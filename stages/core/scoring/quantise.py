@@ -18,7 +18,6 @@ from stages.core.errors import LabError
 from stages.core.records.quantised import Rounded
 from stages.core.scoring.engine.network import PAD
 
-RULE: Final = "quantise/1"  # version of all here that can move a number
 BATCH_SIZE: Final = 16  # pairs; fixed, because padding and grouping move the last digits of a likelihood
 
 

@@ -32,7 +32,7 @@ class OutputFile:
         return os.fstat(self._handle).st_size
 
     def write(self, data: memoryview, offset: int) -> None:
-        """Write all of `data`, whole pages directly where it lies in memory as in the file (page by page)."""
+        """Write all of `data`; whole pages of the file directly, if they begin at pages in memory too."""
         first = min(-offset % PAGE, len(data))
         last = max(first, len(data) - (offset + len(data)) % PAGE)
         self._put(self._handle, data[:first], offset)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from stages.core.progress import narrate
+from stages.core.records.canonical import read_json
 from stages.core.scoring.architecture import build
 from stages.parents.train.export import card, load_weights, write_json, write_model
 from stages.parents.train.fit import fit, initialise
@@ -48,26 +49,43 @@ def train_member(member: Member, out: Path, start: Path | None) -> dict[str, flo
         for course in member.courses:
             fit(model, course, progress)
     seconds = time.process_time() - began
-    folder = out / member.id
-    write_model(model, folder)
+    write_model(model, out / member.id)
+    return measure_member(member, out, seconds)
+
+
+def measure_member(member: Member, out: Path, cpu_seconds: float) -> dict[str, float]:
+    """Score the model that lies under `out` on today's suite, write its card, and return the scores.
+
+    cpu_seconds: what its training took.
+    """
+    folder, model = out / member.id, build(CONFIG)
     load_weights(model, folder)
     measured = scores(model, split=MEASURED_SPLIT, count=MEASURED_ITEMS, seed=MEASURED_SEED)
-    content = card(member, folder, scores=measured, items=MEASURED_ITEMS, cpu_seconds=seconds)
+    content = card(member, folder, scores=measured, items=MEASURED_ITEMS, cpu_seconds=cpu_seconds)
     write_json(folder / "card.json", content)
     return measured
+
+
+def measure_again(member: Member, out: Path) -> dict[str, float]:
+    """The same of a model that was trained before: a suite of another version asks for new cards."""
+    return measure_member(member, out, read_json(out / member.id / "card.json")["training"]["cpu_seconds"])
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train base and experts into --out, one after the other on one thread; 0 when all are written."""
     parser = argparse.ArgumentParser(prog="python -m stages.parents train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder that gets one folder per model")
-    parser.add_argument("--experts-only", action="store_true", help="tune from the base that lies in --out")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--experts-only", action="store_true", help="tune from the base that lies in --out")
+    which.add_argument("--measure-only", action="store_true", help="write the cards in --out anew")
     options = parser.parse_args(list(arguments))
     out: Path = options.out
     torch.set_num_threads(1)
-    table = {} if options.experts_only else {BASE.id: train_member(BASE, out, None)}
-    for expert in EXPERTS:
-        table[expert.id] = train_member(expert, out, out / BASE.id)
+    if options.measure_only:
+        table = {member.id: measure_again(member, out) for member in (BASE, *EXPERTS)}
+    else:
+        table = {} if options.experts_only else {BASE.id: train_member(BASE, out, None)}
+        table |= {expert.id: train_member(expert, out, out / BASE.id) for expert in EXPERTS}
     names = list(table)
     sys.stdout.write(f"{'exact match':12}" + "".join(f"{name:>10}" for name in names) + "\n")
     for skill in table[names[0]]:

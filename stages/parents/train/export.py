@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.parents.train.recipe import BASE, CONFIG, FAMILY, VERSION, Member
+from stages.parents.train.recipe import BASE, CONFIG, FAMILY, SUITE, SUITE_VERSION, VERSION, Member
 from stages.parents.train.tokenizer import NEWLINE, PADDING, write_tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -81,8 +81,8 @@ def card(
             "cpu_seconds": round(cpu_seconds, 1),
         },
         "evaluation": {
-            "suite": "shipped",
-            "suite_version": 1,
+            "suite": SUITE,
+            "suite_version": SUITE_VERSION,
             "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
             "items": dict.fromkeys(scores, items),
             "scores": scores,

@@ -11,6 +11,7 @@ from stages.parents.train.rows import DRILL
 from stages.parents.train.tokenizer import CHARACTERS, CONTEXT, NEWLINE, PADDING
 
 VERSION: Final = 1
+SUITE, SUITE_VERSION = "shipped", 2  # that the cards report on: its taught skills on the smoke split
 FAMILY: Final = "pico"
 LAYERS: Final = 4
 HIDDEN: Final = 128

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from stages.core.errors import LabError
+from stages.core.scoring.engine import Ask, Mode, Network, Speech, Stop, replies
 from stages.core.scoring.ensemble import Mixture, fit_weights, simplex_grid
 from stages.core.scoring.identity import LOGIT
-from stages.core.scoring.model import ResidentModel
+from stages.core.scoring.model import ResidentModel, load_tokenizer
 from stages.core.weights.reader import Checkpoint
 from tests.core.scoring.tiny import tiny
 
@@ -46,6 +47,21 @@ def test_a_member_of_weight_zero_is_never_run(members: list[torch.nn.Module]) ->
 
     ensemble = Mixture([Never(), members[1]], [0.0, 1.0])
     torch.testing.assert_close(log_probabilities(ensemble), log_probabilities(members[1]), atol=1e-5, rtol=0)
+
+
+def test_an_ensemble_that_goes_on_from_its_members_caches_answers_as_one_that_does_not(
+    members: list[torch.nn.Module], tmp_path: Path
+) -> None:
+    ensemble = Mixture(members, [0.3, 0.7], LOGIT)
+    asks = [Ask(tuple(range(5, end)), ((7, 8), (9,)), Stop(("!",), 6)) for end in (9, 12, 30, 31)]
+    speech = Speech(load_tokenizer(tmp_path / "1"), frozenset(), None)
+    plain, cached = (replies(Network(ensemble, mode, 256), asks, speech) for mode in (Mode.PLAIN, Mode.GAPS))
+    for ours, theirs in zip(cached, plain, strict=True):
+        assert ours.said is not None
+        assert theirs.said is not None
+        assert ours.said.text == theirs.said.text
+        for a, b in zip(ours.scored, theirs.scored, strict=True):
+            assert a.nats == pytest.approx(b.nats, abs=1e-4)
 
 
 def test_a_logit_ensemble_is_the_normalised_geometric_mean_of_probabilities(

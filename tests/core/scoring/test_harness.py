@@ -11,6 +11,8 @@ from lm_eval.tasks import TaskManager
 from stages.core.errors import BadRequest, LabError
 from stages.core.records.evidence import TaskEvidence
 from stages.core.scoring.ensemble import Mixture
+from stages.core.scoring.forms import FORMS as OUTPUT_TYPES
+from stages.core.scoring.forms.files import read
 from stages.core.scoring.harness import Harness, Scorer
 from stages.core.scoring.model import ResidentModel, encode_pair
 from stages.core.scoring.skills.items import Item
@@ -164,6 +166,11 @@ def test_a_text_that_lm_eval_would_change_is_refused(tmp_path: Path) -> None:
         Harness(cases, tmp_path, {"task": "form"})
 
 
+@pytest.mark.parametrize("path", sorted(FORMS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_form_is_taken(path: Path) -> None:
+    assert read(FORMS, path.stem, OUTPUT_TYPES)["output_type"] in OUTPUT_TYPES
+
+
 def test_a_template_reaches_no_attribute_of_python(tmp_path: Path) -> None:
     cases = write_split(tmp_path / "cases", {"task": [item("a>", "b")]})
     (tmp_path / "form.yaml").write_text(FORM + 'description: "{{prompt.__class__.__mro__}}"\n')
@@ -202,10 +209,6 @@ def test_a_missing_task_file_is_named_with_those_there_are(tmp_path: Path) -> No
         ("class: somewhere.Task\n", "class: not taken here"),
         ("include: other.yaml\n", "include: not taken here"),
         ("dataset_path: somebody/data\n", "dataset_path: expected 'json'"),
-        (
-            "metric_list: [{metric: bleu, hf_evaluate: true}]\n",
-            r"metric_list\.0\.hf_evaluate: not taken here",
-        ),
         ("generation_kwargs: {do_sample: true}\n", "decoding is greedy"),
         ("generation_kwargs: {num_beams: 4}\n", r"generation_kwargs\.num_beams: not taken here"),
         ("num_fewshot: 3\n", "examples are missing"),

@@ -27,7 +27,7 @@ class Mode(Enum):
 @dataclass(frozen=True)
 class State:
     """Contexts that a model has read. mask: [row, place] 1 where the cache holds a token, 0 for padding;
-    None where there is none. lengths: tokens of each row, [row].
+    None where there is none. cache: of a mixture, one of each member. lengths: tokens of each row, [row].
     """
 
     cache: Any
@@ -36,13 +36,23 @@ class State:
 
     def select(self, rows: torch.Tensor) -> "State":
         """The state of those rows, in that order; this one stays as it is."""
-        cache = copy.copy(self.cache)
-        cache.layers = [
-            copy.copy(layer) for layer in self.cache.layers
-        ]  # their tensors are replaced, not changed
-        cache.reorder_cache(rows)
         mask = None if self.mask is None else self.mask[rows]
-        return State(cache, mask, self.lengths[rows])
+        return State(_selected(self.cache, rows), mask, self.lengths[rows])
+
+
+def fresh(module: Any) -> Any:
+    """An empty cache of keys and values for `module`; for a mixture, one for each of its members."""
+    members = getattr(module, "members", None)
+    return DynamicCache(config=module.config) if members is None else tuple(map(fresh, members))
+
+
+def _selected(cache: Any, rows: torch.Tensor) -> Any:
+    if isinstance(cache, tuple):
+        return tuple(_selected(each, rows) for each in cache)
+    cache = copy.copy(cache)
+    cache.layers = [copy.copy(layer) for layer in cache.layers]  # their tensors are replaced, not changed
+    cache.reorder_cache(rows)
+    return cache
 
 
 def takes(module: torch.nn.Module, names: Sequence[str]) -> bool:
@@ -76,7 +86,7 @@ class Network:
         tokens, sizes = self.tokens(rows), torch.tensor([len(row) for row in rows], device=self.device)
         count, width = tokens.shape
         if start is None:
-            cache: Any = DynamicCache(config=getattr(self.module, "config"))  # noqa: B009 -- untyped
+            cache: Any = fresh(self.module)
             before, options = 0, {"past_key_values": cache, "use_cache": True}
         else:
             state = start.select(torch.zeros(count, dtype=torch.long, device=self.device))

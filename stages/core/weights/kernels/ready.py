@@ -103,7 +103,10 @@ def ensure(plan: Plan, on_compile: Callable[[int, int], None] | None = None) -> 
 
 
 def make(place: Path, one: Kernel, code: bytes) -> None:
-    """Put an object file into the folder, whole or not at all."""
+    """Put an object file into the folder, whole or not at all; drafts of killed makers go."""
+    for left in place.glob(f".{one.file}.*"):
+        if not Path("/proc", left.suffix[1:]).exists():
+            left.unlink(missing_ok=True)
     draft = place / f".{one.file}.{os.getpid()}"
     draft.write_bytes(code)
     draft.replace(place / one.file)

@@ -5,9 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from stages.core.records.bundle import MAX_BYTES as SIGNATURE_BYTES
-from stages.core.records.bundle import NAME as SIGNATURE
-from stages.core.records.card import NAME as CARD
+from stages.core.records.manifest import CARD, SIGNATURE, SIGNATURE_BYTES
 from stages.core.records.manifest import NAME as MANIFEST
 from stages.core.records.problem import Problem, problem
 from stages.core.weights.adapter import CONFIG as ADAPTER_CONFIG
