@@ -139,7 +139,7 @@ def _ensemble(found: Trial, ensemble: str, outcomes: Mapping[str, Outcome]) -> A
         ensemble,
         f"Distil instead: {reached}, but costs {passes(cost)}.",
         support,
-        f"Teach one model from {ensemble}: {passes(cost)} exceed the budget of {budget}.",
+        f"Teach one model from {ensemble}: it takes {passes(cost)}, over the budget of {budget}.",
     )
 
 

@@ -103,8 +103,7 @@ def unmeasured(found: Trial) -> str:
 
 def allowed(found: Trial, compared: Comparison) -> str:
     """What the best ensemble costs, against the budget."""
-    cost = f"its {passes(compared.passes)}"
+    cost, budget = passes(compared.passes), f"{found.policy.ensemble.pass_budget:g}"
     if compared.passes <= found.policy.ensemble.pass_budget:
-        return f"{cost} are within the budget"
-    budget = f"{found.policy.ensemble.pass_budget:g}"
-    return f"{cost} exceed the budget of {budget}: teach one model from it"
+        return f"it takes {cost}, within the budget of {budget}"
+    return f"it takes {cost}, over the budget of {budget}: teach one model from it"
