@@ -36,11 +36,20 @@ def rejected(found: Trial, name: str, rejecting: Sequence[Check]) -> tuple[str, 
             f"not shown to have kept everything: p {p_value(proof.p)} by itself, "
             f"{p_value(proof.adjusted_p)} as one of {len(found.proofs)} that might have passed by chance"
         ]
-    rank, of = found.rank[name], len(found.rank)
-    stated = f"its mean score on the niches ranks {ordinal(rank)} of {of}"
-    remarkable = 4 * rank <= max(4, of)  # the best, or among the best quarter
-    reasons[0] += f"; rejected although {stated}" if remarkable else f"; {stated}"
+    reasons[0] += f"; {_although(found, name)}"
     return tuple(reasons)
+
+
+def _although(found: Trial, name: str) -> str:
+    """What a mean score alone would have said of a rejected merge."""
+    score = "its mean score on the niches"
+    place = f"{ordinal(found.rank[name])} of {len(found.rank)}"
+    if 4 * found.rank[name] <= max(4, len(found.rank)):  # the best, or among the best quarter
+        return f"rejected although {score} ranks {place}"
+    mean = found.standing(name).mean
+    if all(mean > found.standing(parent).mean for parent in found.study.of_kind("parent")):
+        return f"rejected although {score}, {share(mean)}, is above every parent's; it ranks {place}"
+    return f"{score} ranks {place}"
 
 
 def dominated(found: Trial, name: str) -> str:

@@ -59,6 +59,15 @@ def test_the_best_mean_is_rejected_for_a_lost_rare_skill(tmp_path: Path) -> None
     assert found.name == "merge"
 
 
+def test_a_mean_above_every_parents_does_not_save_a_merge_that_lost_a_rare_skill(tmp_path: Path) -> None:
+    better = [Merge("linear", f"better {place}", skill(0.97, 0.97)) for place in range(5)]
+    _, outcomes, _ = judge(tmp_path, [*better, Merge("linear", "last", skill(0.8, 0.85, upper=0.31))])
+    [reason] = outcomes["last"].reasons
+    assert reason.endswith(
+        "; rejected although its mean score on the niches, 0.83, is above every parent's; it ranks 6th of 6"
+    )
+
+
 def test_refusal_is_held_to_the_safer_parent(tmp_path: Path) -> None:
     parents = {**BASELINES, "pico-b": ("parent", 1, skill(0.35, 0.99, refusal=0.80))}
     _, outcomes, _ = judge(tmp_path, [GOOD, Merge("linear", "loose", skill(0.9, 0.9, refusal=0.80))], parents)
