@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from stages import tasks
+from stages import console, tasks
 from stages.cli import app
 from stages.conf import Parents, Suite, load_request
 from stages.core.errors import BadRequest
@@ -213,7 +213,8 @@ def test_a_suite_is_shown_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch
     assert rows["english_text"]["output_type"] == "loglikelihood_rolling"
     assert len(rows["english_text"]["sha256"]) == 64
     assert rows["english_tools"]["source"] == "english_tools 1"
-    text = CliRunner().invoke(app, ["suite", "show", "generic"], env={"COLUMNS": "160"}).stdout
+    monkeypatch.setattr(console.out, "width", 160)
+    text = CliRunner().invoke(app, ["suite", "show", "generic"]).stdout
     assert "english_passkey" in text
     assert "calibration, search, selection, hidden" in text
     assert [row["task"] for row in matrix(ROOT, shipped("generic"))] == list(shipped("generic").tasks)

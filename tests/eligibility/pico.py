@@ -75,7 +75,7 @@ def family(folder: Path, *, probe: bool = False, measured: bool = True, **change
         methods={"linear": False, "dare_ties": True},
         intent="research",
         complementarity="pico-a shifts letters along the alphabet, pico-b sorts them",
-        suite=("shipped", 1),
+        suite=("shipped", 2),
         niches={"pico-a": ["shift"], "pico-b": ["sort"]},
         policy=limits,
         confidence=0.95,

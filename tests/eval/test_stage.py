@@ -25,10 +25,11 @@ SUBJECTS = [*ENTRANTS[:-1], *DERIVED, ENTRANTS[-1]]
 
 
 @pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, few in (("ROUNDS", 2), ("TOKENS", 1), ("PROMPT", 2)):
-        monkeypatch.setattr(latency, name, few)
-    with this_process():
+def in_this_process() -> Iterator[None]:
+    """Not through `monkeypatch`: it would undo what a test sets after this has ended, and leave it set."""
+    with pytest.MonkeyPatch.context() as patch, this_process():
+        for name, few in (("ROUNDS", 2), ("TOKENS", 1), ("PROMPT", 2)):
+            patch.setattr(latency, name, few)
         yield
 
 

@@ -105,6 +105,7 @@ class Laboratory:
             candidates=self.candidates,
             gates=self.data / "gates.json",
             forms=FORMS,
+            ledger=self.data / "looks.json",
             store=self.data / "evidence-store",
             cases=self.data / "cases",
             evidence=self.data / "evidence",
