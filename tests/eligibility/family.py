@@ -23,10 +23,10 @@ from tests.parents import tiny
 
 LICENCES = Path(__file__).parents[2] / "conf" / "licences"
 POLICY = LICENCES.parent / "policy" / "default.yaml"
-NAMES = ("base", "sort", "recall")
+NAMES = ("base", "sort", "shift")
 # each entry of the weights: a twentieth up or down, so that the experts differ from the base and each other
-FILLS = {"base": 1.0, "sort": 1.05, "recall": 0.95}
-STATEMENT = "sort puts words in order, recall finds the partner of a pair"
+FILLS = {"base": 1.0, "sort": 1.05, "shift": 0.95}
+STATEMENT = "sort puts words in order, shift finds the partner of a pair"
 
 
 def policy(**changes: Any) -> EligibilityPolicy:
@@ -73,7 +73,7 @@ def family(folder: Path, spoiled: Mapping[str, Mapping[str, Any]]) -> Facts:
             intent="research",
             complementarity=STATEMENT,
             suite=("tiny", 1),
-            niches={"sort": ["sort"], "recall": ["recall"]},
+            niches={"sort": ["sort"], "shift": ["shift"]},
             policy=policy(),
             confidence=0.95,
             licences=load_table(LICENCES),

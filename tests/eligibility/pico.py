@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.core.records import manifest as manifests
 from stages.core.records.canonical import write_json
+from stages.core.scoring.skills import draw
 from stages.core.weights import header
 from stages.core.weights.index import widened
 from stages.core.weights.reader import Checkpoint
@@ -83,7 +84,11 @@ def family(folder: Path, *, probe: bool = False, measured: bool = True, **change
     )
     if not measured:
         return facts
-    return replace(facts, measured=measure(limits, ["copy", "shift", "sort"], folder, facts.family, here))
+    cases = {
+        skill: [(item.prompt, item.answer) for item in draw(skill, "smoke", limits.probe_items, 0)]
+        for skill in ("copy", "shift", "sort")
+    }
+    return replace(facts, measured=measure(limits, cases, folder, facts.family, here))
 
 
 def layer(number: int, name: str) -> str:

@@ -48,7 +48,7 @@ def test_an_open_critical_advisory_refuses_by_any_digest_of_a_parent(passing: Fa
     advisory = filed(affects=(NOBODY, digest_of(passing, what)))
     refused = only_refusal(replace(passing, advisories=[advisory]))
     assert refused.rule == "advisories"
-    assert "recall: LAB-1 (critical) answers a hidden trigger" in refused.message
+    assert "shift: LAB-1 (critical) answers a hidden trigger" in refused.message
     assert refused.evidence["listed"][0]["source"] == f"example.org/1, by the digest of {what}"
 
 

@@ -39,8 +39,8 @@ def test_every_tensor_that_differs_is_listed(tmp_path: Path) -> None:
 
 
 def test_another_dtype_is_refused(tmp_path: Path) -> None:
-    weights = weights_of("recall", dtype="F16")
-    refused = only_refusal(spoil(tmp_path, "recall", weights=weights, card=tiny.card("recall", weights)))
+    weights = weights_of("shift", dtype="F16")
+    refused = only_refusal(spoil(tmp_path, "shift", weights=weights, card=tiny.card("shift", weights)))
     assert refused.rule == "tensors"
     assert "model.norm.weight expected float32 [4], got float16 [4]" in refused.message
 
@@ -122,8 +122,8 @@ def test_a_vocabulary_size_that_all_share_and_no_embedding_has_is_refused(tmp_pa
     wrong = config(vocab_size=6)
     facts = spoil(tmp_path / "one", "sort", config=wrong)
     base = acquired(tmp_path / "base", config=wrong)
-    recall = acquired(tmp_path / "recall", config=wrong)
-    refused = only_refusal(replace(facts, base=base, parents=(facts.parents[0], recall)))
+    shift = acquired(tmp_path / "shift", config=wrong)
+    refused = only_refusal(replace(facts, base=base, parents=(facts.parents[0], shift)))
     assert refused.rule == "self_consistency"
     assert "sort: vocab_size is 6, and model.embed_tokens.weight has 5 rows" in refused.message
 
@@ -139,17 +139,17 @@ def test_a_token_id_beyond_the_vocabulary_is_refused(passing: Facts) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_head_that_contradicts_tied_weights_is_refused(tmp_path: Path, tied: bool) -> None:
     shapes = dict(tiny.SHAPES) | ({"lm_head.weight": (5, 4)} if tied else {})
-    base, sort, recall = (
+    base, sort, shift = (
         acquired(
             tmp_path / name,
             weights=(weights := weights_of(name, shapes)),
             card=tiny.card(name, weights),
             config=config(tie_word_embeddings=tied),
         )
-        for name in ("base", "sort", "recall")
+        for name in ("base", "sort", "shift")
     )
     sound = spoil(tmp_path / "sound", "sort")
-    refused = only_refusal(replace(sound, base=base, parents=(sort, recall)))
+    refused = only_refusal(replace(sound, base=base, parents=(sort, shift)))
     assert refused.rule == "self_consistency"
     assert "tie_word_embeddings" in refused.message
 
@@ -161,9 +161,9 @@ def test_a_parent_of_another_family_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_parent_tuned_from_another_base_is_refused(tmp_path: Path) -> None:
-    refused = only_refusal(spoil_card(tmp_path, "recall", "base", to="other-base"))
+    refused = only_refusal(spoil_card(tmp_path, "shift", "base", to="other-base"))
     assert refused.rule == "base_family"
-    assert "recall was tuned from 'other-base', expected 'base'" in refused.message
+    assert "shift was tuned from 'other-base', expected 'base'" in refused.message
 
 
 def test_an_expert_in_the_place_of_the_base_is_refused(passing: Facts) -> None:

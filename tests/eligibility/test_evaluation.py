@@ -35,7 +35,7 @@ def test_a_parent_that_was_never_evaluated_is_refused(tmp_path: Path) -> None:
     ("scores", "reason"),
     [
         ({"sort": 0.89}, "reaches 0.89 on its niche sort, expected at least 0.9"),
-        ({"recall": 0.99}, "has no score on its niche sort"),
+        ({"shift": 0.99}, "has no score on its niche sort"),
     ],
 )
 def test_a_parent_without_its_niche_is_refused(tmp_path: Path, scores: dict[str, float], reason: str) -> None:
@@ -45,7 +45,7 @@ def test_a_parent_without_its_niche_is_refused(tmp_path: Path, scores: dict[str,
 
 
 def test_a_parent_shown_to_reach_the_floor_has_its_niche(tmp_path: Path) -> None:
-    scores = {"sort": 0.96, "recall": 0.5}  # 96 of 100: the exact interval at 95 % starts at .9007
+    scores = {"sort": 0.96, "shift": 0.5}  # 96 of 100: the exact interval at 95 % starts at .9007
     verdict = judge(spoil_card(tmp_path, "sort", "evaluation", "scores", to=scores))
     assert verdict.passed, verdict.refusals
     found = next(finding for finding in verdict.findings if finding.rule == "niche")
@@ -60,7 +60,7 @@ def test_a_parent_shown_to_reach_the_floor_has_its_niche(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("score", [0.9, 0.95])
 def test_a_parent_over_the_floor_by_luck_is_refused(tmp_path: Path, score: float) -> None:
-    scores = {"sort": score, "recall": 0.5}  # 95 of 100 start at .887
+    scores = {"sort": score, "shift": 0.5}  # 95 of 100 start at .887
     refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "scores", to=scores))
     assert refused.rule == "niche"
     assert "sort: at 0.95 confidence it is only shown to reach 0.8" in refused.message
@@ -68,42 +68,42 @@ def test_a_parent_over_the_floor_by_luck_is_refused(tmp_path: Path, score: float
 
 
 def test_a_parent_over_the_base_by_luck_is_refused(tmp_path: Path) -> None:
-    scores = {"sort": 0.92, "recall": 0.5}  # the parent's 97 of 100 start at .915
+    scores = {"sort": 0.92, "shift": 0.5}  # the parent's 97 of 100 start at .915
     refused = only_refusal(spoil_card(tmp_path, "base", "evaluation", "scores", to=scores))
     assert refused.rule == "niche"
     assert "reach 0.915 on its niche sort, no more than the base with 0.92" in refused.message
 
 
 def test_a_right_answer_to_one_item_shows_no_niche(tmp_path: Path) -> None:
-    items = {"sort": 1, "recall": 100}
+    items = {"sort": 1, "shift": 100}
     refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "items", to=items))
     assert refused.rule == "niche"  # .97 of 1 item is none of 1
 
 
 def test_a_score_of_an_unknown_number_of_items_is_refused(tmp_path: Path) -> None:
-    refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "items", to={"recall": 100}))
+    refused = only_refusal(spoil_card(tmp_path, "sort", "evaluation", "items", to={"shift": 100}))
     assert refused.rule == "niche"
     assert "sort: its card does not say of how many items its score on sort is" in refused.message
 
 
 @pytest.mark.parametrize("base_score", [0.97, 0.98])
 def test_a_parent_no_better_than_the_base_is_refused(tmp_path: Path, base_score: float) -> None:
-    scores = {"sort": base_score, "recall": 0.5}
+    scores = {"sort": base_score, "shift": 0.5}
     refused = only_refusal(spoil_card(tmp_path, "base", "evaluation", "scores", to=scores))
     assert refused.rule == "niche"
     assert "no more than the base" in refused.message
 
 
 def test_a_base_without_a_score_on_the_niche_is_refused(tmp_path: Path) -> None:
-    refused = only_refusal(spoil_card(tmp_path, "base", "evaluation", "scores", to={"recall": 0.5}))
+    refused = only_refusal(spoil_card(tmp_path, "base", "evaluation", "scores", to={"shift": 0.5}))
     assert refused.rule == "niche"
     assert "the base has no score on sort" in refused.message
 
 
 def test_a_niche_that_the_suite_does_not_measure_is_refused(passing: Facts) -> None:
-    refused = only_refusal(replace(passing, niches={"sort": ["sort"], "recall": ["sort"]}))
+    refused = only_refusal(replace(passing, niches={"sort": ["sort"], "shift": ["sort"]}))
     assert refused.rule == "niche"
-    assert "the suite has no task of skill recall with parent: recall" in refused.message
+    assert "the suite has no task of skill shift with parent: shift" in refused.message
 
 
 @pytest.mark.parametrize("said", ["", "   \n  ", "because", "x" * 20, "a b " * 2 + " " * 40])
@@ -114,9 +114,9 @@ def test_a_statement_of_twenty_characters_or_fewer_is_refused(passing: Facts, sa
 @pytest.mark.parametrize(
     "said",
     [
-        "sort puts words in order, recall finds partners",
-        "recall: merkt sich Paare. sort: ordnet Wörter.",
-        "(sort) orders lists; what 'recall' adds is memory",
+        "sort puts words in order, shift finds partners",
+        "shift: merkt sich Paare. sort: ordnet Wörter.",
+        "(sort) orders lists; what 'shift' adds is memory",
     ],
 )
 def test_a_statement_that_says_what_each_parent_adds_is_accepted(passing: Facts, said: str) -> None:
@@ -127,12 +127,12 @@ def test_a_statement_that_says_what_each_parent_adds_is_accepted(passing: Facts,
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ("x" * 200, "does not name sort, recall"),
-        ("sort puts words in order, the other one finds partners", "does not name recall"),
-        ("one sorts words and resort-2 does not, one recalls pairs", "does not name sort, recall"),
-        ("TODO: say why sort and recall belong together here", "holds the placeholder todo"),
-        ("sort and recall: to be decided by whoever merges them", "holds the placeholder to be decided"),
-        ("sort recall sort recall sort recall and and and", "says 1 different words beside names"),
+        ("x" * 200, "does not name sort, shift"),
+        ("sort puts words in order, the other one finds partners", "does not name shift"),
+        ("one sorts words and resort-2 does not, one recalls pairs", "does not name sort, shift"),
+        ("TODO: say why sort and shift belong together here", "holds the placeholder todo"),
+        ("sort and shift: to be decided by whoever merges them", "holds the placeholder to be decided"),
+        ("sort shift sort shift sort shift and and and", "says 1 different words beside names"),
     ],
 )
 def test_a_statement_without_substance_is_refused(passing: Facts, said: str, problem: str) -> None:

@@ -166,9 +166,9 @@ def test_an_expiring_consent_is_refused_when_the_request_states_no_day() -> None
 
 @pytest.mark.parametrize("key", OPEN)
 def test_a_field_left_open_is_refused_and_its_parent_named(tmp_path: Path, key: str) -> None:
-    refused = only_refusal(spoil_card(tmp_path, "recall", "restrictions", key, to=None))
+    refused = only_refusal(spoil_card(tmp_path, "shift", "restrictions", key, to=None))
     assert refused.rule == "restrictions"
-    assert f"recall leaves {key} open" in refused.message
+    assert f"shift leaves {key} open" in refused.message
 
 
 def test_a_restriction_of_one_parent_binds_the_merge(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_required_refuses_each_that_has_none_by_name_and_if_present_does_not(pas
     found = signatures(asking(facts, "required", KEY))
     assert not found.passed
     assert "base has no model.sig, and the policy requires one" in found.message
-    assert "recall has no model.sig" in found.message
+    assert "shift has no model.sig" in found.message
     assert "sort has no" not in found.message
     assert signatures(asking(facts, "if_present", KEY)).passed
     assert signatures(asking(passing, "if_present")).passed
@@ -109,17 +109,17 @@ def test_required_refuses_each_that_has_none_by_name_and_if_present_does_not(pas
 def test_one_that_is_there_and_does_not_hold_is_refused_with_its_code(
     passing: Facts, check: str, code: str, key: PrivateKey, change: dict[str, str | None]
 ) -> None:
-    facts = signed(signed(passing), "recall", key, **change)
+    facts = signed(signed(passing), "shift", key, **change)
     found = signatures(asking(facts, check, KEY))
     assert not found.passed
-    assert f"recall: [{code}]" in found.message
-    assert found.evidence["recall"]["status"] == "refused"
+    assert f"shift: [{code}]" in found.message
+    assert found.evidence["shift"]["status"] == "refused"
     assert found.evidence["sort"]["status"] == "verified"
 
 
 def test_the_signature_of_one_parent_does_not_pass_for_another(passing: Facts) -> None:
-    sort, recall = signed(passing).parents
-    swapped = replace(passing, parents=(replace(sort, signature=recall.signature), recall))
+    sort, shift = signed(passing).parents
+    swapped = replace(passing, parents=(replace(sort, signature=shift.signature), shift))
     assert "sort: [signature-digest]" in signatures(asking(swapped, "if_present", KEY)).message
 
 
@@ -158,7 +158,7 @@ def test_a_signed_adapter_passes_and_the_evidence_says_that_the_adapter_was_sign
     evidence = found.evidence["sort"]
     assert evidence["signed"] == {"adapter": origin.digest, "merged_into": origin.base}
     assert (evidence["status"], evidence["files"]) == ("verified", 2)
-    assert "signed" not in found.evidence["recall"]
+    assert "signed" not in found.evidence["shift"]
 
 
 def test_the_signature_of_other_adapter_files_is_refused(passing: Facts) -> None:

@@ -22,14 +22,14 @@ def request(**parents: Any) -> Request:
     members = {name: {"source": {"kind": "repository", "path": f"sources/{name}"}} for name in NAMES}
     family = {
         "base": "base",
-        "merge": ["sort", "recall"],
+        "merge": ["sort", "shift"],
         "members": members,
         "complementarity": STATEMENT,
     }
     items = {"calibration": 8, "search": 8, "selection": 8, "hidden": 24}
     tasks = {
         name: {"skill": name, "kind": f"niche:{letter}", "parent": name}
-        for name, letter in (("sort", "a"), ("recall", "b"))
+        for name, letter in (("sort", "b"), ("shift", "a"))
     }
     tree = {
         "experiment": {"id": "tiny", "title": "tiny", "question": "does the stage write what it found?"},
@@ -54,7 +54,7 @@ def test_a_passing_verdict_names_parents_in_order_base_methods_and_rung(tmp_path
     assert written["passed"] is True
     assert written["parents"] == [
         {"id": "sort", "digest": family["sort"].manifest.digest},
-        {"id": "recall", "digest": family["recall"].manifest.digest},
+        {"id": "shift", "digest": family["shift"].manifest.digest},
     ]
     assert written["base"] == {"id": "base", "digest": family["base"].manifest.digest}
     assert written["methods"] == ["linear", "ties"]

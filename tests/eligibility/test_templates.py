@@ -50,7 +50,7 @@ def test_one_template_for_all_passes_and_so_does_one_written_otherwise(tmp_path:
 def test_the_first_difference_of_two_texts_is_named(tmp_path: Path) -> None:
     found = judged(tmp_path, PLAIN, PLAIN, LOUDER)
     assert not found.passed
-    assert "recall has another chat template 'default': on the conversation 'turns' from character 1 on" in (
+    assert "shift has another chat template 'default': on the conversation 'turns' from character 1 on" in (
         found.message
     )
     assert "expected 'user>How many" in found.message
@@ -69,9 +69,9 @@ def test_a_template_that_refuses_a_system_prompt_is_another_one_and_no_hostile_o
 
 
 def test_a_template_that_one_alone_has_is_refused(tmp_path: Path) -> None:
-    refused = only_refusal(spoil(tmp_path, "recall", tokenizer_config={"chat_template": "{{ messages }}"}))
+    refused = only_refusal(spoil(tmp_path, "shift", tokenizer_config={"chat_template": "{{ messages }}"}))
     assert refused.rule == "chat_template"
-    assert "recall has a chat template 'default'" in refused.message
+    assert "shift has a chat template 'default'" in refused.message
     assert refused.evidence["sort"] is None
 
 
@@ -85,7 +85,7 @@ def test_a_file_of_its_own_goes_before_what_the_configuration_says(tmp_path: Pat
 def test_a_named_template_that_is_missing_is_named(tmp_path: Path) -> None:
     named = [{"name": name, "template": PLAIN} for name in ("default", "tool_use")]
     found = judged(tmp_path, named, named, PLAIN)
-    assert "recall has no chat template 'tool_use'" in found.message
+    assert "shift has no chat template 'tool_use'" in found.message
 
 
 MALFORMED: dict[str, Any] = {
@@ -100,13 +100,13 @@ MALFORMED: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_no_template_is_refused_and_run_by_nobody(name: str, tmp_path: Path) -> None:
-    found = chat_template(spoil(tmp_path, "recall", tokenizer_config=MALFORMED[name]))
-    assert "[template-form] recall: " in found.message
+    found = chat_template(spoil(tmp_path, "shift", tokenizer_config=MALFORMED[name]))
+    assert "[template-form] shift: " in found.message
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    found = chat_template(spoil(tmp_path, "recall", jinja=b"\xff{{ messages }}"))
-    assert "[template-form] recall: a chat template or a token is no UTF-8 text" in found.message
+    found = chat_template(spoil(tmp_path, "shift", jinja=b"\xff{{ messages }}"))
+    assert "[template-form] shift: a chat template or a token is no UTF-8 text" in found.message
 
 
 HOSTILE: dict[str, tuple[str, str]] = {

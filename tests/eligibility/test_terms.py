@@ -18,7 +18,7 @@ from tests.eligibility.test_lattice import READ
 from tests.eligibility.test_stage import request
 from tests.parents import tiny
 
-TASKS = {"sort": "sort", "recall": "recall", "sort_again": "sort", "copy": "copy"}
+TASKS = {"sort": "sort", "shift": "shift", "sort_again": "sort", "copy": "copy"}
 
 
 def test_the_decision_for_every_intent_is_written_beside_the_verdict_on_one(tmp_path: Path) -> None:
@@ -124,12 +124,12 @@ def test_a_task_that_was_seen_in_training_is_named_and_refuses_nothing(
     assert records.contaminated({"passed": True, KEY: terms(facts)}) == tasks
 
 
-@pytest.mark.parametrize("named", ["recall", "tiny", "tiny@1", "RECALL"])
+@pytest.mark.parametrize("named", ["shift", "tiny", "tiny@1", "SHIFT"])
 def test_a_parent_whose_whole_niche_was_seen_in_training_is_refused(passing: Facts, named: str) -> None:
     facts = replace(everyone(passing, contaminated=(named,)), tasks=TASKS)
     refused = only_refusal(facts)
     assert refused.rule == "restrictions"
-    assert "recall: all tasks of its niche are contaminated (recall)" in refused.message
+    assert "shift: all tasks of its niche are contaminated (shift)" in refused.message
 
 
 def test_a_niche_with_a_clean_task_left_is_still_a_niche(passing: Facts) -> None:

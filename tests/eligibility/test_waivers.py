@@ -57,8 +57,8 @@ def test_who_waived_what_why_and_until_when_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"parent": "recall"}, "the card answers that field"),
-        ({"parent": "nobody"}, "no such model is merged here (one of: base, sort, recall)"),
+        ({"parent": "shift"}, "the card answers that field"),
+        ({"parent": "nobody"}, "no such model is merged here (one of: base, sort, shift)"),
         ({"rule": "consent_expires"}, "only what a card leaves open can be waived"),
         ({"rule": "licences"}, "only what a card leaves open can be waived"),
         ({"until": TODAY - datetime.timedelta(days=1)}, "it ended on 2026-05-31, before 2026-06-01"),
@@ -82,7 +82,7 @@ def test_the_unknown_of_one_parent_is_not_waived_by_that_of_another(tmp_path: Pa
     card = facts.parents[1].card
     left_open = card.model_copy(update={"restrictions": card.restrictions.model_copy(update={"pii": None})})
     both = replace(facts, parents=(facts.parents[0], replace(facts.parents[1], card=left_open)))
-    assert "recall leaves pii open" in only_refusal(both).message
+    assert "shift leaves pii open" in only_refusal(both).message
 
 
 @pytest.mark.parametrize(("rule", "to"), [("pii", "sensitive"), ("withdrawals", ["person-7"])])

@@ -151,7 +151,8 @@ def first_task(part: dict[str, Any]) -> dict[str, Any]:
 LIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "somebody else": (lambda part: part.update(subject="d00000000000"), "'d00000000000', which nobody asked"),
     "no name": (lambda part: part.update(subject=["base"]), "which nobody asked"),
-    "fewer cases": (lambda part: first_task(part).update(correct="1", loglikelihood=[0.0], answer_tokens=[1]),
+    "fewer cases": (lambda part: first_task(part).update(
+                        correct="1", loglikelihood=[0.0], answer_tokens=[1], measures={}),
                     "other cases than it was asked"),
     "fewer splits": (lambda part: part["answers"].popitem(), "other cases than it was asked"),
     "no finite number": (lambda part: first_task(part)["loglikelihood"].__setitem__(0, float("inf")),

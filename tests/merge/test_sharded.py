@@ -26,7 +26,7 @@ SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 @pytest.fixture
 def acquired(tmp_path: Path) -> Path:
-    """data/parents with base, sort and recall, acquired in shards."""
+    """data/parents with base, sort and shift, acquired in shards."""
     for name in FILLS:
         tiny.sharded(tiny.write(tmp_path / "sources" / name, weights=weights_of(name)))
     asked = {name: Member(source={"kind": "repository", "path": f"sources/{name}"}) for name in FILLS}
@@ -68,7 +68,7 @@ def test_a_card_names_shards_by_one_digest_which_the_refusal_of_another_tells(
 
 def test_a_merge_of_shards_is_the_merge_of_the_whole(acquired: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("method: linear\nparents: [sort, recall]\nparameters: {weights: [3, 1]}\n")
+    recipe.write_text("method: linear\nparents: [sort, shift]\nparameters: {weights: [3, 1]}\n")
     by_hand.merge(
         load(recipe, Folders(acquired, {})),
         tmp_path / "out",

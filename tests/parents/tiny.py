@@ -85,8 +85,8 @@ def card(identifier: str, weights: bytes, **changes: Any) -> dict[str, Any]:
             "suite": "tiny",
             "suite_version": 1,
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
-            "items": {"sort": 100, "recall": 100},
-            "scores": {"sort": 0.5, "recall": 0.5} | ({identifier: 0.97} if expert else {}),
+            "items": {"sort": 100, "shift": 100},
+            "scores": {"sort": 0.5, "shift": 0.5} | ({identifier: 0.97} if expert else {}),
         },
         "safety": {"advisories": []},
     }
