@@ -167,15 +167,20 @@ UNSIGNED: Mapping[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
+def refused(folder: Path, code: str, unharmed: Unharmed, *options: str) -> None:
+    """Verifying `folder`/forged ends with 1 and says the code."""
+    with unharmed(folder):
+        status, said = verify(folder / "forged", *options)
+    assert (status, f"[{code}]" in said) == (1, True), said
+
+
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_lineage_is_refused_even_without_a_signature(
     name: str, signed: Path, tmp_path: Path, unharmed: Unharmed
 ) -> None:
     code, forge = FORGED[name]
     forge(shutil.copytree(signed, tmp_path / "forged"))
-    with unharmed(tmp_path):
-        status, said = verify(tmp_path / "forged")
-    assert (status, f"[{code}]" in said) == (1, True), said
+    refused(tmp_path, code, unharmed)
 
 
 @pytest.mark.parametrize("name", UNSIGNED)
@@ -184,9 +189,7 @@ def test_a_forged_signature_is_refused_with(
 ) -> None:
     code, forge = UNSIGNED[name]
     forge(shutil.copytree(signed, tmp_path / "forged"))
-    with unharmed(tmp_path):
-        status, said = verify(tmp_path / "forged", "--signature", "--key", str(signed / "key.pub"))
-    assert (status, f"[{code}]" in said) == (1, True), said
+    refused(tmp_path, code, unharmed, "--signature", "--key", str(signed / "key.pub"))
 
 
 def test_a_statement_replayed_beside_other_bytes_is_signed_by_nobody(

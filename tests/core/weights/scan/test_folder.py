@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from stages.core.errors import BadCheckpoint
 from stages.core.weights import scan
+from tests.attacks.checkpoints import listener
 from tests.parents import tiny
 
 Spoil = Callable[[Path], object]
@@ -52,16 +52,6 @@ def link_to_a_listed_file(folder: Path) -> None:
 
 def pipe(folder: Path) -> None:
     os.mkfifo(folder / "LICENSE")
-
-
-def listener(folder: Path) -> None:
-    before = Path.cwd()
-    os.chdir(folder)  # a socket's path is limited to 108 bytes
-    try:
-        with socket.socket(socket.AF_UNIX) as end:
-            end.bind("LICENSE")
-    finally:
-        os.chdir(before)
 
 
 def sparse(folder: Path) -> None:
