@@ -23,19 +23,26 @@ from stages.core.entry import enter
 from stages.core.errors import LabError
 from stages.core.records import manifest as manifests
 from stages.core.sandbox import runtime
+from stages.core.sandbox.dialogue import Dialogue
 from stages.merge.__main__ import work
 
 PR_SET_CHILD_SUBREAPER = 36  # orphaned workers become children of this process, which can then wait for them
 ALARM_SECONDS = 300  # of this program, if a worker outlives its parent
 EVENTS = ("open", "os.", "shutil.", "subprocess.")
-WORKER_EVENTS = 340  # of about 370: its imports, its lock and its self-test, the merge
-WORKER_BOOT = (
-    "import os, signal; count = [0]\n"
-    "def die(event, arguments):\n"
-    "    count[0] += event.startswith({events!r})\n"
-    "    if count[0] == {instant}: os.kill(os.getpid(), signal.SIGKILL)\n"
-    "sys.addaudithook(die); worker.main()"
-)
+SPARE = 10  # events that two undisturbed runs may differ by
+WORKER_BOOT = """
+import os, signal
+count, leave = [0], os._exit
+def hook(event, arguments):
+    count[0] += event.startswith({events!r})
+    if count[0] == {instant}:
+        os.kill(os.getpid(), signal.SIGKILL)
+def tell(status):
+    os.write(2, b"%d\\n" % count[0])
+    leave(status)
+os._exit = tell
+sys.addaudithook(hook)
+worker.main()"""  # the worker's imports, its lock and its self-test, the merge; how many differs by machine
 
 
 def count_events(instant: int, act: Callable[[], None]) -> list[int]:
@@ -50,6 +57,23 @@ def count_events(instant: int, act: Callable[[], None]) -> list[int]:
 
     sys.addaudithook(hook)
     return count
+
+
+def doom_workers(instant: int) -> None:
+    """From here on each worker kills itself at event `instant`; one that lives tells its count at the end."""
+    text = WORKER_BOOT.format(events=EVENTS, instant=instant)
+    runtime.BOOT = runtime.BOOT.replace("; worker.main()", text)
+
+
+def overhear(said: list[bytes]) -> None:
+    """From here on keep all that workers write to standard error in `said`."""
+    hear = Dialogue.hear_error
+
+    def hear_error(dialogue: Dialogue, data: bytes) -> None:
+        said.append(data)
+        hear(dialogue, data)
+
+    Dialogue.hear_error = hear_error  # type: ignore[method-assign] -- of a process that ends soon
 
 
 def stage(folder: Path, prepare: Callable[[], None], finish: Callable[[], None] = lambda: None) -> int:
@@ -112,14 +136,13 @@ def one_instant(
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def doom_the_worker() -> None:
-        text = WORKER_BOOT.format(events=EVENTS, instant=instant)
-        runtime.BOOT = runtime.BOOT.replace("; worker.main()", "\n" + text)
+    def doom() -> None:
+        if who == "worker":
+            doom_workers(instant)
+        else:
+            count_events(instant, kill)
 
-    def doom_the_stage() -> None:
-        count_events(instant, kill)
-
-    status = stage(folder, doom_the_worker if who == "worker" else doom_the_stage)
+    status = stage(folder, doom)
     found = survey(folder, wanted) | {"instant": instant, "status": status}
     found["next"] = stage(folder, lambda: None)
     after = survey(folder, wanted)
@@ -133,21 +156,32 @@ def one_instant(
     return found
 
 
+def undisturbed(folder: Path, who: str) -> int:
+    """Run the stage; the number of events of the stage itself, or of that of its workers with the fewest."""
+    told, said, counted = folder.parent / "events", list[bytes](), list[list[int]]()
+
+    def prepare() -> None:
+        doom_workers(0)
+        overhear(said)
+        counted.append(count_events(0, lambda: None))
+
+    def finish() -> None:
+        workers = b"".join(said).split()
+        told.write_text(str(counted[0][0] if who == "stage" else min(map(int, workers))))
+
+    status = stage(folder, prepare, finish)
+    assert status == 0, (folder / "log").read_text()
+    return int(told.read_text())
+
+
 def main(source: Path, seed: int, who: str, count: int) -> list[dict[str, Any]]:
     scratch = source.parent / "labs"
     scratch.mkdir()
     stage(laid_out(source, scratch / "warm"), lambda: None)  # kernels are compiled now, if ever
-    total, reference = scratch / "total", laid_out(source, scratch / "reference")
-    counted: list[list[int]] = []
-    status = stage(
-        reference,
-        lambda: counted.append(count_events(0, lambda: None)),
-        lambda: (total.write_text(str(counted[0][0])), None)[1],
-    )
-    assert status == 0, (reference / "log").read_text()
+    reference = laid_out(source, scratch / "reference")
+    last = undisturbed(reference, who) - SPARE
     wanted = bytes_of(reference / "data/candidates")
     generator = random.Random(seed)
-    last = int(total.read_text()) - 10 if who == "stage" else WORKER_EVENTS
     instants = sorted(generator.randrange(1, last) for _ in range(count))
     return [one_instant(source, scratch, wanted, who, instant) for instant in instants]
 
