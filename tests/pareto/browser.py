@@ -24,7 +24,8 @@ FLAGS = (
 )  # fmt: skip
 KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), " ": (32, " "), "ArrowDown": (40, "")}
 DRAWN = """new Promise((done) => {
-  const wait = () => document.querySelector(".chart:not(.drawn)") ? setTimeout(wait, 50) : done(true);
+  const undrawn = ".chart:not(.drawn, details:not([open]) *)";
+  const wait = () => document.querySelector(undrawn) ? setTimeout(wait, 50) : done(true);
   wait();
 })"""
 
@@ -60,9 +61,13 @@ class Page:
             self._note(message)
 
     def open(self, path: Path) -> None:
-        """Load a file, and wait until every chart is drawn."""
+        """Load a file, and wait until every chart that is not folded away is drawn."""
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.evaluate("new Promise((done) => document.readyState === 'complete' ? done() : (onload = done))")
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Wait until every chart that is not folded away is drawn."""
         self.evaluate(DRAWN)
 
     def evaluate(self, expression: str) -> Any:
@@ -108,7 +113,7 @@ class Page:
             mobile=width < 600,
         )
         self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        self.evaluate(DRAWN)
+        self.drawn()
 
     def screenshot(self, *, scale: float = 1.0, height: int | None = None) -> bytes:
         """A PNG from the top of the page: of the viewport, or of the first `height` pixels."""

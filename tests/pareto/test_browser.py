@@ -5,6 +5,7 @@ Skipped where no chromium is installed.
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 
 ROWS = '[...document.querySelectorAll("#table-candidates tbody tr:not([hidden])")]'
 VALUES = f"{ROWS}.map((row) => row.cells[2].dataset.value)"
+FOLDED = "document.querySelectorAll('.fold:not([open])').length"
 OPEN = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 
 # Contrast of every visible text with what lies behind it, as WCAG 2.2 defines it; the texts under 4.5.
@@ -63,14 +65,39 @@ CONTRAST = """(() => {
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """One tab with the whole planted study, for all tests here."""
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the whole planted study."""
     root = tmp_path_factory.mktemp("browser")
     run(EXPERIMENT, policy(front={"bootstrap": 200}), whole(root / "data"), root / "reports")
-    with chromium(root / "profile") as tab:
+    return root / "reports" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Iterator[Page]:
+    """One tab with it, every section open, for all tests here."""
+    with chromium(report.parent.parent / "profile") as tab:
         tab.emulate()
-        tab.open(root / "reports" / "report.html")
-        yield tab
+        yield fresh(tab, report)
+
+
+def fresh(tab: Page, path: Path) -> Page:
+    """The page opened anew, and every section of it."""
+    tab.open(path)
+    tab.evaluate("document.getElementById('unfold').click()")
+    tab.drawn()
+    return tab
+
+
+def test_a_section_is_folded_until_a_link_opens_it(page: Page, report: Path) -> None:
+    page.open(report)
+    folded = page.evaluate(FOLDED)
+    page.evaluate("document.querySelector('nav a[href=\"#safety\"]').click()")
+    page.drawn()
+    assert page.evaluate("document.querySelector('#safety > details').open")
+    assert page.evaluate("document.querySelectorAll('#safety .chart.drawn').length") > 0
+    assert page.evaluate(FOLDED) == folded - 1 > 10
+    fresh(page, report)
+    assert page.evaluate(FOLDED) == 0
 
 
 def test_every_chart_is_drawn_without_a_word_on_the_console_or_a_request(page: Page) -> None:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from stages.pareto.report.layout import Layout
 from stages.pareto.report.pages import asset, render
-from stages.pareto.report.panel import GROUPS, Absent, Panel, Shown, View
+from stages.pareto.report.panel import GROUPS, UNFOLDED, Absent, Panel, Shown, View
 from stages.pareto.report.panels import PANELS
 from stages.pareto.results import Results
 
@@ -45,6 +45,7 @@ def page(found: Results, placed: Layout, svg: str) -> str:
         experiment=view.study.experiment,
         answer=found.answer,
         groups=[(name, [one for one in filled if one.panel.group == name]) for name in GROUPS],
+        unfolded=UNFOLDED,
         absent=absent,
         specs=json.dumps(specs, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c"),
         css=asset("page.css"),

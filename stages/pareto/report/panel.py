@@ -21,6 +21,7 @@ from stages.pareto.study import NICHE, Study, Task
 
 Group = Literal["Verdict", "What was kept", "Behaviour", "Cost", "How it was found"]
 GROUPS: tuple[Group, ...] = ("Verdict", "What was kept", "Behaviour", "Cost", "How it was found")
+UNFOLDED: frozenset[Group] = frozenset({"Verdict", "What was kept"})  # the others open when asked
 NAMED_RANKS = 3  # merges of the highest mean scores are shown in every panel, above all where rejected
 FEW = 12  # merges that a panel shows one under another
 SIDE_BY_SIDE = 6  # small charts in a row of which one is compared with the next

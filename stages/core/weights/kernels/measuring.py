@@ -74,16 +74,20 @@ def dots(rows: Any, inputs: int, n: int, delta: bool, sums: Any, work: Any, scra
 
 @njit
 def _magnitude(x: Any, scratch: Any) -> float:
-    """Tree sum of |x| over one leaf."""
+    """Tree sum of |x| over one leaf; for a whole one, the first three levels at once, as in _dot."""
     if len(x) < LEAF:
         for i in range(len(x)):
             scratch[i] = abs(np.float64(x[i]))
         return _fold(scratch, len(x))
-    half, sums = LEAF // 2, scratch[: LEAF // 2]
-    lower, upper = x[:half], x[half:]
-    for i in range(half):
-        sums[i] = abs(np.float64(lower[i])) + abs(np.float64(upper[i]))
-    return _fold(sums, half)
+    sums = scratch[:EIGHTH]
+    for part in range(2):
+        a, b = x[part * EIGHTH :][:EIGHTH], x[(part + 2) * EIGHTH :][:EIGHTH]
+        c, d = x[(part + 4) * EIGHTH :][:EIGHTH], x[(part + 6) * EIGHTH :][:EIGHTH]
+        for i in range(EIGHTH):
+            lower = abs(np.float64(a[i])) + abs(np.float64(c[i]))
+            upper = abs(np.float64(b[i])) + abs(np.float64(d[i]))
+            sums[i] = sums[i] + (lower + upper) if part else lower + upper
+    return _fold(sums, EIGHTH)
 
 
 @njit

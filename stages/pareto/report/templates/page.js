@@ -29,25 +29,37 @@
   // A phone sees the answer first.
   if (innerWidth < 760) document.querySelector("nav details").open = false;
 
+  // A chart takes its width from its place, which has none while it is folded away.
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const draw = () => {
-    for (const [name, spec] of Object.entries(specs)) {
-      const place = document.getElementById("chart-" + name);
-      if (!place) continue;
+  const draw = (within) => {
+    for (const place of within.querySelectorAll(".chart")) {
+      const name = place.id.slice("chart-".length);
+      if (!specs[name] || place.closest("details:not([open])")) continue;
       const fresh = document.createElement("div");
       fresh.style.width = "100%";
       place.replaceChildren(fresh);
       // ast: expressions are interpreted, never compiled, so that the page needs no eval
-      vegaEmbed(fresh, coloured(spec), {
+      vegaEmbed(fresh, coloured(specs[name]), {
         actions: false, renderer: "svg", ast: true, config: config(),
         tooltip: { theme: dark.matches ? "dark" : "light" },
       }).then(() => place.classList.add("drawn"), (problem) => console.error(name, problem));
     }
   };
-  if (Object.keys(specs).length) {
-    draw();
-    dark.addEventListener("change", draw);
-  }
+  draw(document);
+  dark.addEventListener("change", () => draw(document));
+  document.addEventListener("toggle", ({ target }) => { if (target.open) draw(target); }, true);
+
+  // A link to a folded section opens it.
+  const folds = [...document.querySelectorAll(".fold")];
+  const reveal = (hash) => {
+    const fold = hash && document.getElementById(hash.slice(1))?.querySelector(":scope > .fold");
+    if (fold) fold.open = true;
+  };
+  reveal(location.hash);
+  document.addEventListener("click", ({ target }) => reveal(target.closest("a[href^='#']")?.hash));
+  const unfold = document.getElementById("unfold");
+  unfold.hidden = folds.length === 0;
+  unfold.addEventListener("click", () => { for (const fold of folds) fold.open = true; });
 
   const cell = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 
