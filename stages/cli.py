@@ -17,6 +17,7 @@ import typer
 from stages import running
 from stages.console import err, out, print_json, repository, requested, told
 from stages.core.errors import BadRequest, LabError
+from stages.parents_command import parents
 from stages.suite_command import suite
 
 MISMATCH = 3
@@ -30,7 +31,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-parents = typer.Typer(help="Parents that lie elsewhere.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(parents, name="parents")
 app.add_typer(suite, name="suite")
 
@@ -302,32 +302,6 @@ def import_recipe(recipe: Path, identifier: Id = None, models: Models = None) ->
     with told():
         written = write(repository(), recipe, identifier, models or [], check=requested)
         out.print(written.text(), markup=False, soft_wrap=True)
-
-
-@parents.command()
-def fetch(
-    overrides: Overrides = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list files and bytes.")] = False,
-) -> None:
-    """Fetch what the request's parents need, so that a run needs no network; resumes where it was cut."""
-    from stages.parents.fetch import fetch as fetching
-
-    with told():
-        root = repository()
-        found = fetching(requested(root, overrides)[0].parents, root, dry_run=dry_run)
-        for need in found:
-            out.print(f"{need.parent}/{need.file}: " + (f"{need.bytes:,} bytes" if need.bytes else "here"))
-        total = sum(need.bytes for need in found)
-        out.print(f"{total:,} bytes {'to fetch' if dry_run else 'fetched'}")
-
-
-@parents.command()
-def pin(source: str) -> None:
-    """Fetch SOURCE ('{kind: hub, repo: …, commit: …}') once, and print it with the digests to commit."""
-    from stages.parents.pin import pin as pinning
-
-    with told():
-        out.print(pinning(source, repository()).text(), markup=False, soft_wrap=True, end="")
 
 
 def again(action: Any, wanted: list[str] | None, every: bool, as_json: bool, keys: Any = None) -> None:

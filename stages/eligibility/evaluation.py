@@ -36,7 +36,7 @@ def evaluation_current(facts: Facts) -> Finding:
         "evaluation_current",
         problems,
         fine=f"every card reports on these weights and suite {facts.suite[0]} {facts.suite[1]}",
-        move="Measure the parent again and write its scores into card.json.",
+        move="Run `mergelab parents measure --write`, which measures them and writes their cards.",
         evidence={
             parent.id: parent.card.evaluation.model_dump(include={"suite", "suite_version", "weights_sha256"})
             if parent.card.evaluation

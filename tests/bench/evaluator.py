@@ -9,6 +9,7 @@ differ, and these are reported, never asserted. --models smollm2 fetches SmolLM2
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from stages.core.records.canonical import read_json
 from stages.core.records.files import sha256_file, write_text
 from stages.core.records.recipe import Recipe
 from stages.core.scoring.cases import TaskPlan, draw_cases, write_cases
-from stages.core.scoring.skills import SKILLS
+from stages.core.scoring.skills import PICO
 from stages.core.scoring.skills.items import Item
 from stages.core.weights import engine, registry, writer
 from stages.core.weights.numerics import NUMERICS
@@ -34,7 +35,7 @@ from tests.bench.runs import ROOT
 
 FORMS = ROOT / "conf/suite/lm_eval"
 SOURCES = ROOT / "data/sources"
-PICO = ("pico-a", "pico-b")
+PARENTS = ("pico-a", "pico-b")
 OUT = ROOT / "reports/bench/evaluator.md"
 MANY = 20  # candidates that a worker evaluates, for the share of its start
 DIFFERENT = 1e-9  # of accuracies: both count the same right answers
@@ -65,10 +66,10 @@ class Found:
 
 
 def pico(place: Path, items: int) -> World:
-    """The shipped parents, and the search items of every skill."""
-    tasks = {skill.name: TaskPlan(skill.name, {"search": items}, skill.form) for skill in SKILLS}
+    """The shipped parents, and the search items of every skill in their matrix."""
+    tasks = {skill.name: TaskPlan(skill.name, {"search": items}, skill.form) for skill in PICO}
     write_cases(place / "cases", draw_cases(tasks, "search", 0))
-    sources = {_digest(SOURCES / name): SOURCES / name for name in PICO}
+    sources = {_digest(SOURCES / name): SOURCES / name for name in PARENTS}
     return World(
         sources, place / "cases", {name: task.form for name, task in tasks.items()}, items * len(tasks)
     )
@@ -127,6 +128,7 @@ def whole(parts: Mapping[str, Seconds]) -> Seconds:
 def peer(world: World, candidate: Recipe, place: Path) -> tuple[dict[str, Seconds], dict[str, float]]:
     """Seconds of writing the merge and of lm-eval's command, and the accuracies that it printed."""
     output, tasks = place / "merged", place / "tasks"
+    shutil.rmtree(output, ignore_errors=True)  # of the candidate before
     began = now()
     planned = plan(candidate, world.sources)
     writer.preallocate(planned, output)

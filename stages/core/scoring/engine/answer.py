@@ -64,7 +64,7 @@ class _Run:
         scored = likelihoods.branches(self._network, asks, state, logits)
         for place, found in zip(batch.asks, scored, strict=True):
             self.scored |= {(place, number): each for number, each in enumerate(found)}
-        speaking = [row for row, ask in enumerate(asks) if ask.stop is not None]
+        speaking = [row for row, place in enumerate(batch.asks) if self._to_be_said(place)]
         if speaking and self._speech is not None:
             rows = torch.tensor(speaking, device=logits.device)
             stops = [stop for row in speaking if (stop := asks[row].stop) is not None]
@@ -73,9 +73,10 @@ class _Run:
 
     def speak(self) -> None:
         """What a model says that goes on from no cache."""
-        asked = [(place, ask.context, ask.stop) for place, ask in enumerate(self._asks)]
         rows: list[tuple[int, Tokens, Stop]] = [
-            (place, context, stop) for place, context, stop in asked if stop is not None
+            (place, ask.context, ask.stop)
+            for place, ask in enumerate(self._asks)
+            if ask.stop is not None and self._to_be_said(place)
         ]
         rows.sort(key=lambda row: -len(row[1]))
         for first in range(0, len(rows) if self._speech is not None else 0, ROWS):
@@ -83,3 +84,14 @@ class _Run:
             contexts, stops = [context for _, context, _ in part], [stop for _, _, stop in part]
             said = decoding.from_tokens(self._network, contexts, stops, self._speech)  # type: ignore[arg-type]
             self.said |= zip((place for place, _, _ in part), said, strict=True)
+
+    def _to_be_said(self, place: int) -> bool:
+        """Whether an ask, whose continuations are scored, needs decoding; what they tell is said here."""
+        ask = self._asks[place]
+        if ask.stop is None or self._speech is None:
+            return False
+        scored = [self.scored[place, number] for number in range(len(ask.continuations))]
+        told = decoding.foretold(ask, scored, self._speech)
+        if told is not None:
+            self.said[place] = told
+        return told is None

@@ -1,12 +1,13 @@
-"""Greedy decoding of many rows at once, until each has said its stop text."""
+"""What a model says: known from what was scored, or decoded greedily, many rows at once, to the stop text."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import exp
 from typing import Any
 
 import torch
 
-from stages.core.scoring.engine.asks import Said, Stop
+from stages.core.scoring.engine.asks import Ask, Said, Scored, Stop
 from stages.core.scoring.engine.network import Network, State
 
 LOOK_BACK = 4  # tokens beyond the characters of a stop text that are decoded to find it
@@ -47,6 +48,22 @@ class _Row:
 
     def said(self, speech: Speech) -> Said:
         return Said(speech.text(self.ids, self.stop), sum(self.probabilities) / len(self.probabilities))
+
+
+def foretold(ask: Ask, scored: Sequence[Scored], speech: Speech) -> Said | None:
+    """What the model says after an ask, where a continuation that was scored tells it: each of its tokens was
+    the likeliest, and with one of them the model is done. So right answers need no decoding.
+    """
+    for continuation, found in zip(ask.continuations, scored, strict=True):
+        if ask.stop is None or not found.greedy:
+            continue
+        row = _Row(ask.stop)
+        for token, nats in zip(continuation, found.nats, strict=True):
+            row.ids.append(token)
+            row.probabilities.append(exp(nats))
+            if speech.over(row.ids, ask.stop):
+                return row.said(speech)
+    return None
 
 
 Next = Callable[

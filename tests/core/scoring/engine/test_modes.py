@@ -114,3 +114,30 @@ def test_nothing_is_said_after_an_end_token() -> None:
     )
     assert reply.said is not None
     assert reply.said.text == ""
+
+
+@pytest.mark.parametrize("mode", [Mode.GAPS, Mode.PLAIN])
+@pytest.mark.parametrize("longer", [0, 2])
+def test_what_a_scored_continuation_tells_is_said_without_decoding(
+    mode: Mode, longer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """longer: tokens that the continuation has beyond the end of what is said, each the likeliest too."""
+    module = made(vocab_size=40)
+    for parameter in module.parameters():
+        parameter.mul_(8)
+    context, speech = tuple(number % 40 for number in IDS[:9]), Speech(Letters(), frozenset(), None)
+    network = Network(module, mode, 256)
+    likeliest = list(context)
+    for _ in range(5 + longer):
+        likeliest.append(int(module(torch.tensor([likeliest])).logits[0, -1].argmax()))
+    known = tuple(likeliest[9:])
+    other = (*known[:-1], (known[-1] + 1) % 40)
+    (decoded,) = replies(network, [Ask(context, (other,), Stop((), 5))], speech)
+    monkeypatch.setattr("stages.core.scoring.engine.decoding._decode", None)
+    (told,) = replies(network, [Ask(context, (other, known), Stop((), 5))], speech)
+    assert decoded.said is not None
+    assert told.said is not None
+    assert told.said.text == decoded.said.text == Letters().decode(list(known[:5]))
+    assert told.said.certainty == pytest.approx(decoded.said.certainty, abs=1e-5)
+    with pytest.raises(TypeError):  # nothing tells what is said after a continuation that ends too soon
+        replies(network, [Ask(context, (known[:4],), Stop((), 5))], speech)
