@@ -55,11 +55,16 @@ def compose(root: Path, overrides: Sequence[str]) -> Composed:
 
 def request(root: Path, overrides: Sequence[str]) -> tuple[Request, str]:
     """Compose and check everything; the request and the text of its params.yaml. Raises BadRequest."""
-    composed = compose(root, overrides)
-    checked = parse(yaml.safe_load(composed.text), "the composed request")
+    checked, text = unchecked(root, overrides)
     if problems := list(inconsistencies(root, checked)):
         raise BadRequest(problems)
-    return checked, composed.text
+    return checked, text
+
+
+def unchecked(root: Path, overrides: Sequence[str]) -> tuple[Request, str]:
+    """The same with every key checked by itself alone: files that it names may be missing."""
+    composed = compose(root, overrides)
+    return parse(yaml.safe_load(composed.text), "the composed request"), composed.text
 
 
 def check(root: Path) -> list[str]:
@@ -94,7 +99,8 @@ def inconsistencies(root: Path, request: Request) -> Iterator[str]:
     for name, member in request.parents.members.items():
         yield from sources.problems(name, member.source, root, adapter=member.adapter_on is not None)
         if member.card and not (root / member.card).is_file():
-            yield f"parents.members.{name}.card: no file {member.card!r} here"
+            problem = f"no file {member.card!r} here: `mergelab parents cards` begins it"
+            yield f"parents.members.{name}.card: {problem}"
 
 
 def _search_problems(name: str, parameters: Mapping[str, Parameter], parents: int) -> Iterator[str]:

@@ -17,12 +17,11 @@ from typing import Final
 from rich.table import Table
 
 from stages import tasks
-from stages.conf import Member, Parents, Request, Suite
+from stages.conf import Parents, Request, Suite
 from stages.core.progress import narrate
 from stages.core.records import card as cards
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import write_text
-from stages.core.records.source import Repository
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 from stages.core.scoring import datafile
@@ -34,6 +33,7 @@ from stages.eval.answers import Split, score_all
 from stages.eval.store import EvidenceStore
 from stages.eval.workers import Workers
 from stages.parents.__main__ import run as acquire
+from stages.parents.begin import card_file
 
 SPLIT: Final = "smoke"
 ITEMS: Final = 200  # per skill, as on the shipped cards
@@ -108,7 +108,7 @@ def measure(request: Request, root: Path, most: int = ITEMS) -> list[Measured]:
             items={skill: len(answers) for skill, answers in correct.items()},
             scores={skill: sum(answers) / len(answers) for skill, answers in correct.items()},
         )
-        niche, card = niches[name], _card(request.parents.members[name])
+        niche, card = niches[name], card_file(request.parents.members[name])
         found.append(Measured(name, evaluation, niche.skill if niche else None, card))
     return found
 
@@ -122,7 +122,7 @@ def write(found: Sequence[Measured], root: Path) -> list[Path]:
         before = read_json(root / one.card)
         after = before | {"evaluation": one.evaluation.model_dump(mode="json")}
         if after != before:
-            write_text(root / one.card, json.dumps(after, indent=2, ensure_ascii=False) + "\n")
+            write_text(root / one.card, cards.text(after))
             changed.append(one.card)
     return changed
 
@@ -167,10 +167,3 @@ def _items(name: str, task: TaskPlan, most: int) -> Iterator[Item]:
     for split in OPEN:
         count = min(spread[split], ceil(most / len(OPEN)))
         yield from datafile.draw(known, name, split, count, PUBLIC_SEED)
-
-
-def _card(member: Member) -> Path | None:
-    """Where a member's card lies in the repository, relative to its root."""
-    if member.card is not None:
-        return Path(member.card)
-    return Path(member.source.path) / cards.NAME if isinstance(member.source, Repository) else None

@@ -41,6 +41,25 @@ def pin(source: str) -> None:
 
 
 @parents.command()
+def cards(overrides: Overrides = None) -> None:
+    """Begin a card for each parent that has none; what only a person knows is left to be filled in."""
+    from stages import compose
+    from stages.conf import load_request
+    from stages.parents.begin import begin
+
+    with told():
+        root = repository()
+        known = compose.unchecked(root, overrides)[0] if overrides else load_request(root / "params.yaml")
+        for place in (begun := begin(known, root)):
+            out.print(f"wrote {place}", markup=False, soft_wrap=True)
+        out.print(
+            "fill in every null and empty string, then `mergelab parents measure --write`"
+            if begun
+            else "every parent has a card, or keeps it outside the repository"
+        )
+
+
+@parents.command()
 def measure(
     overrides: Overrides = None,
     items: Annotated[int, typer.Option(min=1, help="Items of each task, at most.")] = 200,

@@ -119,3 +119,27 @@ def test_the_command_says_what_it_would_ask_and_writes_when_told(
     found = json.loads(told.stdout)
     assert [one["id"] for one in found] == list(PARENTS)
     assert card(root, "pico-b") == before
+
+
+def test_cards_are_begun_with_what_the_request_knows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.Path, "cwd", lambda: root)
+    for name in ("pico-base", "pico-b"):
+        (root / "data/sources" / name / "card.json").unlink()
+    kept, runner = card(root, "pico-a"), CliRunner()
+    told = runner.invoke(app, ["parents", "cards", "suite=shipped"])
+    assert told.exit_code == 0, told.output
+    assert told.stdout.count("wrote data/sources/") == 2
+    base, expert = (measuring.cards.parse(card(root, name), name) for name in ("pico-base", "pico-b"))
+    assert (base.id, base.role, base.base, base.niche, base.evaluation) == (
+        "pico-base",
+        "base",
+        None,
+        None,
+        None,
+    )
+    assert (expert.role, expert.base, expert.family) == ("expert", "pico-base", "pico-base")
+    assert expert.niche is not None
+    assert expert.niche.skill == "sort"
+    assert expert.restrictions.pii is None
+    assert card(root, "pico-a") == kept
+    assert "every parent has a card" in runner.invoke(app, ["parents", "cards"]).stdout

@@ -176,6 +176,11 @@ def load(path: Path) -> Card:
     return parse(read_json(path), str(path))
 
 
+def text(tree: Json) -> str:
+    """card.json of a plain tree, as people edit it: keys in the order given."""
+    return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+
+
 def template(identifier: str) -> Json:
     """A card to fill in: it is complete in form, and refused until its unknowns are answered."""
     return {
