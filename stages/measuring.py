@@ -160,7 +160,7 @@ def next_move(found: Sequence[Measured], changed: Sequence[Path], *, written: bo
 
 def _items(name: str, task: TaskPlan, most: int) -> Iterator[Item]:
     if task.data is None:
-        yield from draw(task.skill, SPLIT, most, PUBLIC_SEED)
+        yield from draw(task.skill, SPLIT, most, PUBLIC_SEED, fewer=True)
         return
     known = datafile.read(task.data, name, task.kind)
     spread = datafile.spread(known)

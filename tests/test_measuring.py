@@ -12,6 +12,7 @@ from stages.cli import app
 from stages.conf import Request, Suite, load_request
 from stages.core.scoring import datafile
 from stages.measuring import Measured
+from stages.suites import composed
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("shift", "sort", "refusal", "lend")
@@ -94,6 +95,13 @@ def test_no_hidden_line_of_a_file_is_asked(root: Path) -> None:
     public = sum(datafile.split_of(item) != "hidden" for item in datafile.read(path, "own", "rare"))
     assert len(asked) == len({item.prompt for item in asked}) == public
     assert len(measuring.cases(suite, root, 30)["own"]) == 30
+
+
+def test_a_skill_with_little_content_is_asked_what_there_is(root: Path) -> None:
+    asked = measuring.cases(composed(root, "generic"), root, 200)
+    tools = asked["english_tools"]
+    assert 20 < len({item.prompt for item in tools}) == len(tools) < 200
+    assert len(asked["english_arithmetic"]) == 200
 
 
 def test_a_task_without_answers_is_not_asked_and_a_skill_only_once(root: Path) -> None:

@@ -75,9 +75,9 @@ def skill_named(name: str) -> Skill:
     raise LabError(f"unknown skill '{name}': expected one of {', '.join(skill.name for skill in SKILLS)}.")
 
 
-def draw(skill: str, split: str, count: int, seed: int) -> list[Item]:
-    """`count` different items, the same on every machine for the same arguments.
+def draw(skill: str, split: str, count: int, seed: int, *, fewer: bool = False) -> list[Item]:
+    """`count` different items, or `fewer` where there are no more; the same on every machine.
 
     Splits never share content, whatever the seeds. Raises LabError as `draw_items` does.
     """
-    return draw_items(skill_named(skill), split, count, seed)
+    return draw_items(skill_named(skill), split, count, seed, fewer=fewer)

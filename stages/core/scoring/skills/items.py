@@ -145,10 +145,11 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def draw_items(skill: Skill, split: str, count: int, seed: int) -> list[Item]:
+def draw_items(skill: Skill, split: str, count: int, seed: int, *, fewer: bool = False) -> list[Item]:
     """`count` different items of the split, in drawn order; twins stand side by side.
 
-    An odd `count` of a skill with twins leaves the last twin alone.
+    An odd `count` of a skill with twins leaves the last twin alone. fewer: where the content space is too
+    small, all that was found of it will do.
     Raises LabError for an unknown split, a negative count, or a content space too small for `count`.
     """
     if split not in SPLIT_FAMILIES:
@@ -167,6 +168,8 @@ def draw_items(skill: Skill, split: str, count: int, seed: int) -> list[Item]:
         if family not in SPLIT_FAMILIES[split] or content in seen:
             misses += 1
             if misses == PATIENCE:
+                if fewer:
+                    break
                 raise LabError(
                     f"cannot draw {count} items of skill '{skill.name}' from split '{split}': only "
                     f"{len(items)} different ones were found. Ask for fewer, or give the skill more content."
