@@ -241,6 +241,21 @@ def test_subjects_are_dealt_to_as_few_workers_as_their_number_allows(
     assert dealt == [4, 3], "seven subjects, at most four to a worker"
 
 
+def test_large_subjects_are_dealt_to_all_workers_that_may_run_at_once(
+    places: stage.Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dealt: list[int] = []
+    real = answers._ask
+    monkeypatch.setattr(answers, "_ask", lambda unit, *rest: dealt.append(len(unit)) or real(unit, *rest))
+    evaluate(places)
+    alone = outputs(places)
+    shutil.rmtree(places.store)
+    monkeypatch.setattr(answers, "LARGE", 1)
+    evaluate(places, workers=3)
+    assert sorted(dealt) == [2, 2, 3, 7]
+    assert outputs(places) == alone
+
+
 def test_weights_that_were_fitted_once_are_not_fitted_again_unless_their_file_is_spoilt(
     places: stage.Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
