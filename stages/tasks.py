@@ -75,10 +75,11 @@ def shortfall(task: TaskPlan, items: Sequence[Item], policy: Policy) -> Iterator
         if spread[split] < wanted:
             yield datafile.too_few(split, spread[split], wanted)
     found, wanted = datafile.clusters(items, "hidden"), hidden_clusters(task.kind, policy)
-    if min(found, task.items["hidden"]) < wanted:
+    if (few := min(found, task.items["hidden"])) < wanted:
+        enough = f"the file has {found}: ask for more in items.hidden"
+        move = enough if found >= wanted else datafile.too_few("hidden", found, wanted)
         yield (
-            f"hidden: {min(found, task.items['hidden'])} questions that rise and fall by themselves, and the "
-            f"policy needs {wanted}: {datafile.too_few('hidden', found, wanted)}"
+            f"hidden: {few} questions that rise and fall by themselves, and the policy needs {wanted}: {move}"
         )
 
 

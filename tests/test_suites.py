@@ -160,6 +160,14 @@ def test_a_link_out_of_the_folder_of_data_is_refused(root: Path) -> None:
     ]
 
 
+def test_too_few_items_of_a_file_that_has_enough_are_to_be_asked_for(root: Path) -> None:
+    few = own(root, 200, kind="perplexity", items=ITEMS | {"hidden": 4})
+    told = [problem for problem in tasks.problems(root, few, policy()) if "hidden" in problem]
+    assert len(told) == 1
+    assert "hidden: 4 questions" in told[0]
+    assert "ask for more in items.hidden" in told[0]
+
+
 def test_unknown_forms_bad_lines_and_too_few_of_them_are_problems_of_the_request(root: Path) -> None:
     suite = own(root, 20, form="exact_anser", kind="shared")
     told = list(tasks.problems(root, suite, policy()))
