@@ -13,20 +13,23 @@ QUIET_SECONDS = 2.0  # a transfer that is over sooner says nothing; later it spe
 
 
 @contextmanager
-def narrate(noun: str, *, rejects: bool = False) -> Iterator[Report]:
-    """Yields a Report that says e.g. 'candidate 5/16, 1 rejected, ETA 0:12' (`noun`: 'candidate')."""
+def narrate(noun: str, *, rejects: bool = False, every: float = 0.0) -> Iterator[Report]:
+    """Yields a Report that says e.g. 'candidate 5/16, 1 rejected, ETA 0:12' (`noun`: 'candidate').
+
+    every: seconds that must pass before a line where there is no terminal; what is over sooner says nothing.
+    """
 
     def words(done: int, rejected: int, total: int) -> str:
         return f"{noun} {done}/{total}" + (f", {rejected} rejected" if rejects else "")
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(console, words)
+        yield _lines(console, words, every)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, transient=every > 0) as bar:
         task = bar.add_task(noun, total=None)
 
         def report(done: int, rejected: int, total: int) -> None:
@@ -35,11 +38,15 @@ def narrate(noun: str, *, rejects: bool = False) -> Iterator[Report]:
         yield report
 
 
-def _lines(console: Console, words: Callable[[int, int, int], str]) -> Report:
-    start = monotonic()
+def _lines(console: Console, words: Callable[[int, int, int], str], every: float) -> Report:
+    start = spoke = monotonic()
 
     def report(done: int, rejected: int, total: int) -> None:
-        seconds = round((monotonic() - start) / max(done, 1) * (total - done))
+        nonlocal spoke
+        if monotonic() - spoke < every:
+            return
+        spoke = monotonic()
+        seconds = round((spoke - start) / max(done, 1) * (total - done))
         console.print(
             f"{words(done, rejected, total)}, ETA {seconds // 60}:{seconds % 60:02}", highlight=False
         )

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from stages.conf import IsolationSection
 from stages.core.errors import BadCheckpoint, LabError, NotIsolated
+from stages.core.progress import QUIET_SECONDS, narrate
 from stages.core.records.canonical import Json
 from stages.core.records.policy import EligibilityPolicy
 from stages.core.sandbox import launch
@@ -18,6 +19,7 @@ from stages.eligibility.facts import Ask, Measured, Parent
 DIGESTS: Final = "digests"
 TENSORS: Final = "tensors"
 FINITE: Final = "finite"
+UNITS: Final = {"survey": "tensors compared", "interpolate": "models between the parents tried"}
 
 
 Cases: TypeAlias = Mapping[str, Sequence[tuple[str, str]]]
@@ -74,13 +76,15 @@ def worker(section: IsolationSection, folders: Sequence[Path], limits: Limits | 
     """Ask workers that may read `folders`, and are locked in as the request says; limits: in place of its."""
 
     def ask(job: Json) -> tuple[Json, Json]:
-        done = launch.run(
-            job,
-            readable=[folder.absolute() for folder in folders],
-            scratch=job["kind"] == "interpolate",  # torch, when imported, makes a folder for its compiler
-            isolation=Isolation(section.level, section.minimum),
-            limits=limits or Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
-        )
+        with narrate(UNITS.get(job["kind"], job["kind"]), every=QUIET_SECONDS) as report:
+            done = launch.run(
+                job,
+                readable=[folder.absolute() for folder in folders],
+                scratch=job["kind"] == "interpolate",  # torch, when imported, makes a folder for its compiler
+                isolation=Isolation(section.level, section.minimum),
+                limits=limits or Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
+                on_progress=lambda units, total: report(units, 0, total),
+            )
         return done.result, done.isolation
 
     return ask

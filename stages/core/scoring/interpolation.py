@@ -6,6 +6,7 @@ In one basin the mean of two models is about as good as they are; between two ba
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from math import fsum
 
 import torch
@@ -24,25 +25,32 @@ def run(job: Json, progress: Callable[[int, int], None]) -> Json:
     """`losses` as a worker's job of these keys: sides (Side.to_json, the base first), cases."""
     base, *parents = (side_from_json(tree) for tree in job["sides"])
     cases = {skill: [(prompt, answer) for prompt, answer in pairs] for skill, pairs in job["cases"].items()}
-    found = losses(base, parents, cases)
-    progress(1, 1)
-    return found
+    return losses(base, parents, cases, progress)
 
 
-def losses(base: Side, parents: Sequence[Side], cases: Mapping[str, Sequence[tuple[str, str]]]) -> Json:
+def losses(
+    base: Side,
+    parents: Sequence[Side],
+    cases: Mapping[str, Sequence[tuple[str, str]]],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Json:
     """Mean negative log-likelihood (nats) of an answer token, each skill counting alike.
 
     Of every model (`ends`: role → loss), of the mean of each parent with the base (`to_base`: role → loss),
     and of the mean of all parents (`mean`). cases: skill → (prompt, answer) of each item.
+    on_progress: models run so far, and in all.
     Raises LabError for a model that cannot be run, BadCheckpoint for altered bytes.
     """
-    resident = ResidentModel(base.folder)
+    resident, models, done = ResidentModel(base.folder), 2 * len(parents) + 2, count(1)
 
     def loss(*sides: Side) -> float:
         with Mean(sides) as weights:
             resident.swap(weights)
             weights.finish()
-        return _loss(resident, cases)
+        found = _loss(resident, cases)
+        if on_progress is not None:
+            on_progress(next(done), models)
+        return found
 
     return {
         "ends": {side.role: loss(side) for side in (base, *parents)},

@@ -5,7 +5,7 @@
 Numbers are not rounded here, and nothing is judged: that is for eligibility/basin.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from math import sqrt
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from stages.core.records.canonical import Json
 from stages.core.weights.depth import NUMBER
 from stages.core.weights.index import Side, side_from_json
-from stages.core.weights.likeness import Compared, Likeness, gram_of, measure
+from stages.core.weights.likeness import Compared, Likeness, Progress, gram_of, measure
 from stages.core.weights.matching import matched
 from stages.core.weights.sums import Wide
 from stages.core.weights.units import Strayed, rescaled, strayed
@@ -22,21 +22,27 @@ KIND: Final = "survey"
 LISTED: Final = 20  # matrices or tensors named of each parent
 
 
-def run(job: Json, progress: Callable[[int, int], None]) -> Json:
+def run(job: Json, progress: Progress) -> Json:
     """`survey` as a worker's job of these keys: sides (Side.to_json), least_cosine, rescale, head_dim."""
     sides = [side_from_json(tree) for tree in job["sides"]]
-    found = survey(sides, least_cosine=job["least_cosine"], rescale=job["rescale"], head_dim=job["head_dim"])
-    progress(1, 1)
-    return found
+    asked = {key: job[key] for key in ("least_cosine", "rescale", "head_dim")}
+    return survey(sides, on_progress=progress, **asked)
 
 
-def survey(sides: Sequence[Side], *, least_cosine: float, rescale: float, head_dim: int | None) -> Json:
+def survey(
+    sides: Sequence[Side],
+    *,
+    least_cosine: float,
+    rescale: float,
+    head_dim: int | None,
+    on_progress: Progress | None = None,
+) -> Json:
     """What is to be known of a family; the first side is the reference, the others are its parents.
 
     least_cosine: of a unit that has not strayed. rescale: factor, over 1, from which a unit counts as
     rescaled. Raises BadCheckpoint as `measure` does.
     """
-    found = measure(sides)
+    found = measure(sides, on_progress)
     whole = gram_of(list(found.tensors.values()), len(sides))
     groups = _groups(found)
     grams = {name: gram_of(tensors, len(sides)) for name, tensors in groups.items()}

@@ -8,7 +8,7 @@ parent. Torch is not imported: eligibility asks for this before anything is merg
 block of REGION float64 entries for every pair of sides, whatever the size of the models.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations, combinations_with_replacement
@@ -28,6 +28,7 @@ QUANTILES: Final = (0.5, 0.9, 0.99, 0.999, 1.0)
 BIN_BITS: Final = 16  # low bits of a float32 that a histogram drops: bins 1/128 of their value wide
 BINS: Final = 1 << 31 - BIN_BITS
 LARGEST: Final = np.float32(2.0**126)  # of a weight, a quarter of the largest float32
+Progress: TypeAlias = Callable[[int, int], None]
 Counts: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -81,9 +82,10 @@ class Likeness:
         }
 
 
-def measure(sides: Sequence[Side]) -> Likeness:
+def measure(sides: Sequence[Side], on_progress: Progress | None = None) -> Likeness:
     """Compare checkpoints whose tensors have one set of names and shapes; only those of a float type count.
 
+    on_progress: tensors compared so far, and in all.
     Raises BadCheckpoint if a file is not what its manifest says, or if names or shapes differ.
     """
     with ExitStack() as stack:
@@ -93,9 +95,11 @@ def measure(sides: Sequence[Side]) -> Likeness:
             if other != shapes[0]:
                 raise BadCheckpoint("shapes-differ", f"{side.role} has other tensors than {sides[0].role}.")
         found = Likeness({}, [np.zeros(BINS, np.int64) for _ in sides[1:]])
-        for name in opened[0].tensors:
+        for done, name in enumerate(opened[0].tensors, start=1):
             if all(one.tensors[name].dtype in FLOATS for one in opened):
                 found.tensors[name] = _compare(name, opened, found)
+            if on_progress is not None:
+                on_progress(done, len(opened[0].tensors))
         for one in opened:
             one.finish()
     return found

@@ -38,7 +38,10 @@ def test_a_mean_is_the_sum_in_float32_over_the_number(tmp_path: Path) -> None:
 
 def test_the_loss_between_models_is_that_of_their_mean(tmp_path: Path) -> None:
     base, one, two = (tiny(tmp_path / name, seed) for seed, name in enumerate(("base", "one", "two")))
-    found = losses(side(base), [side(one), side(two)], {"copy": COPY, "sort": SORT})
+    told: list[tuple[int, int]] = []
+    cases = {"copy": COPY, "sort": SORT}
+    found = losses(side(base), [side(one), side(two)], cases, lambda *counts: told.append(counts))
+    assert told == [(number, 6) for number in range(1, 7)]
     assert list(found["ends"]) == ["base", "one", "two"]
     states = [state(folder) for folder in (one, two)]
     # the mean of two bfloat16 numbers is not always one: powers of two keep it exact
