@@ -17,21 +17,23 @@ from stages.core.sandbox.launch import Outcome
 class Teller:
     """What a job says, handed on at once."""
 
-    def __init__(self, on_part: Any) -> None:
-        self.on_part = on_part
+    def __init__(self, on_part: Any, on_progress: Any) -> None:
+        self.on_part, self.on_progress = on_part, on_progress
 
     def __call__(self, done: int, total: int) -> None:
         assert 0 <= done <= total
+        if self.on_progress is not None:
+            self.on_progress(done, total)
 
     def part(self, value: Any) -> None:
         self.on_part(json.loads(json.dumps(value, allow_nan=False)))
 
 
-def run(job: Mapping[str, Any], *, on_part: Any = None, **options: Any) -> Outcome:
+def run(job: Mapping[str, Any], *, on_part: Any = None, on_progress: Any = None, **options: Any) -> Outcome:
     """launch.run, in this process."""
     assert all(path.exists() for path in options["readable"])
     wire = json.loads(json.dumps(dict(job)))
-    result = jobs.find(wire["kind"])(wire, Teller(on_part))
+    result = jobs.find(wire["kind"])(wire, Teller(on_part, on_progress))
     return Outcome(json.loads(json.dumps(result)), {"level": "none"}, {})
 
 

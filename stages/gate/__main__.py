@@ -25,7 +25,7 @@ def main() -> int:
     def work() -> None:
         request = load_request(Path("params.yaml"))
         section = request.isolation
-        with narrate("gate", rejects=True) as report:
+        with narrate("model", rejects=True) as report:
             run(
                 request.suite,
                 request.parents,

@@ -46,7 +46,8 @@ def run(
 ) -> None:
     """Write `places.gates`: candidate id → verdict with every finding, in id order.
 
-    A rejected candidate is a result. Raises BadCheckpoint when a parent or a candidate is not what its
+    A rejected candidate is a result. report: of parents measured and candidates judged.
+    Raises BadCheckpoint when a parent or a candidate is not what its
     manifest says, or a candidate not what the index says: such bytes are never judged. Raises NotIsolated,
     WorkerFailed.
     """
@@ -64,7 +65,8 @@ def run(
             scratch=True,  # torch's compiler, which transformers imports, makes a folder for its cache
             isolation=isolation,
             limits=limits.times(len(family) + len(candidates)),
-            on_part=lambda part: _take(part, verdicts, candidates, report),
+            on_progress=lambda done, models: report(done, _rejected(verdicts), models),
+            on_part=lambda part: _take(part, verdicts, candidates),
         )
         if missing := [name for name in candidates if name not in verdicts]:
             raise WorkerFailed(f"the judge worker gave no verdict on {', '.join(missing)}. Run it again.")
@@ -74,11 +76,13 @@ def run(
     write_json(places.gates, {"schema": SCHEMA, "candidates": tree})
 
 
-def _take(part: Json, verdicts: dict[str, Verdict], candidates: Mapping[str, object], report: Report) -> None:
+def _rejected(verdicts: Mapping[str, Verdict]) -> int:
+    return sum(not verdict.passed for verdict in verdicts.values())
+
+
+def _take(part: Json, verdicts: dict[str, Verdict], candidates: Mapping[str, object]) -> None:
     """Note a worker's verdict. Raises WorkerFailed if nobody asked for it, LabError if it is none."""
     name = part.get("candidate") if isinstance(part, dict) else None
     if not isinstance(name, str) or name not in candidates or name in verdicts:
         raise WorkerFailed(f"the judge worker gave a verdict on {str(name)[:40]!r}, which nobody asked for.")
     verdicts[name] = Verdict.from_json(part.get("verdict"))
-    rejected = sum(not verdict.passed for verdict in verdicts.values())
-    report(len(verdicts), rejected, len(candidates))

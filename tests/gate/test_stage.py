@@ -71,7 +71,7 @@ def judge(places: Places) -> list[tuple[int, int, int]]:
 
 
 def test_every_candidate_gets_a_verdict_and_rejection_is_a_result(places: Places) -> None:
-    assert judge(places) == [(1, 0, 2), (2, 1, 2)]
+    assert judge(places) == [(1, 0, 4), (2, 0, 4), (3, 0, 4), (4, 1, 4)], "two parents, then two candidates"
     gates = read_json(places.gates)
     assert gates["schema"] == "mergelab/gates/1"
     assert {name: verdict["passed"] for name, verdict in gates["candidates"].items()} == {

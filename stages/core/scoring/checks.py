@@ -4,7 +4,7 @@ Each check is one function that returns one Finding, passed or not; all of them 
 """
 
 import math
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,16 @@ class Yardstick:
     smoke: Sequence[tuple[str, str]]
 
 
-def measure(base: Path, parents: Sequence[Path], smoke: Sequence[tuple[str, str]]) -> Yardstick:
-    """The yardstick of a family of verified folders. Raises BadCheckpoint if a parent does not load."""
+def measure(
+    base: Path,
+    parents: Sequence[Path],
+    smoke: Sequence[tuple[str, str]],
+    on_measured: Callable[[], None] | None = None,
+) -> Yardstick:
+    """The yardstick of a family of verified folders. on_measured: called after each parent.
+
+    Raises BadCheckpoint if a parent does not load.
+    """
     resident = ResidentModel(base)
     sizes: dict[str, Size] = {}
     perplexities = []
@@ -63,6 +71,8 @@ def measure(base: Path, parents: Sequence[Path], smoke: Sequence[tuple[str, str]
             sizes[name] = Size(max(known.norm, size.norm), max(known.peak, size.peak), known.bad + size.bad)
         resident.swap(checkpoint)
         perplexities.append(perplexity(resident.answer_loglikelihoods(smoke)))
+        if on_measured is not None:
+            on_measured()
     return Yardstick(base, sizes, max(perplexities), smoke)
 
 

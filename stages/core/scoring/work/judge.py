@@ -4,6 +4,7 @@ A part of the result for each candidate, as soon as it is judged: {"candidate": 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from stages.core.records import manifest as manifests
@@ -40,9 +41,11 @@ def run(job: Json, tell: Tell) -> Json:
 
     base, *parents = [manifests.verified(Path(folder), digest) for folder, digest in job["family"]]
     smoke = [(prompt, answer) for prompt, answer in job["smoke"]]
-    gate = Gate(measure(base, parents, smoke), GatePolicy.model_validate(job["policy"]))
-    for number, (name, folder, digest) in enumerate(job["candidates"], start=1):
+    models, done = len(parents) + len(job["candidates"]), count(1)
+    yardstick = measure(base, parents, smoke, lambda: tell(next(done), models))
+    gate = Gate(yardstick, GatePolicy.model_validate(job["policy"]))
+    for name, folder, digest in job["candidates"]:
         verdict = gate.judge(manifests.verified(Path(folder), digest))
         tell.part({"candidate": name, "verdict": verdict.to_json()})
-        tell(number, len(job["candidates"]))
+        tell(next(done), models)
     return {"judged": len(job["candidates"])}
