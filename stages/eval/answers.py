@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -18,9 +18,6 @@ from stages.core.scoring.work.evaluate import Asked
 from stages.eval.baselines import Entrant
 from stages.eval.store import EvidenceStore, evidence_key
 from stages.eval.workers import Workers
-
-PER_WORKER = 16  # subjects: a start costs 8 s of CPU time, a small one 2 to 3 (docs/decisions/0016)
-LARGE = 1 << 26  # bytes of weights from which on a subject takes longer than a start
 
 Answers: TypeAlias = dict[str, dict[str, TaskEvidence]]
 """Split → task → answers of one subject."""
@@ -66,7 +63,7 @@ def score_all(
     scored = _Scored(results, store, workers.level, report, len(entrants) - len(missing))
     if scored.done:
         report(scored.done, 0, len(entrants))
-    units = list(_dealt(missing, workers.at_once))
+    units = workers.dealt(missing, lambda one: [member.folder for member in one[0].members])
     crew.each(units, lambda unit: _ask(unit, workers, scored), workers.at_once, lambda _, __: None)
     order = [split.name for split in splits]
     return {name: {split: answers[split] for split in order} for name, answers in results.items()}
@@ -92,22 +89,6 @@ class _Scored:
             self.results[entrant.subject.id] |= answers
             self.done += 1
             self.report(self.done, 0, len(self.results))
-
-
-def _dealt(missing: Unit, at_once: int) -> Iterator[Unit]:
-    """The subjects in units of one size, at most PER_WORKER, each in the order given.
-
-    at_once: workers that may run side by side, each of which gets a unit where subjects are large.
-    """
-    large = any(_bytes(member.folder) >= LARGE for entrant, _ in missing for member in entrant.members)
-    units = max(-(-len(missing) // PER_WORKER), min(at_once, len(missing)) if large else 1)
-    for number in range(units if missing else 0):
-        yield missing[number::units]
-
-
-def _bytes(folder: Path) -> int:
-    """Of the weights in a model's folder."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def _ask(unit: Unit, workers: Workers, scored: _Scored) -> None:

@@ -18,7 +18,6 @@ from stages.eval.baselines import Artifact, Entrant
 from stages.eval.store import EvidenceStore, evidence_key
 from stages.eval.workers import Workers
 
-PER_WORKER = 16  # models, as in answers.py
 ROUNDED = ("parent", "candidate")  # kinds of subjects: what may be served
 
 
@@ -40,13 +39,8 @@ def quantised(
     asked = _Asked(split, tasks, widths, store, workers)
     known = {model.id: asked.known(model) for model in models}
     missing = [model for model in models if known[model.id] is None]
-    units = -(-len(missing) // PER_WORKER)
-    crew.each(
-        [missing[number::units] for number in range(units)],
-        asked.ask,
-        workers.at_once,
-        lambda _, found: known.update(found),
-    )
+    units = workers.dealt(missing, lambda model: [model.folder])
+    crew.each(units, asked.ask, workers.at_once, lambda _, found: known.update(found))
     return {name: found for name, found in known.items() if found is not None}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from stages.core.records.canonical import Json
 from stages.core.sandbox import launch, levels
@@ -11,6 +12,10 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
 
 RUN_SCHEMA = "mergelab/eval-run/1"
+PER_WORKER = 16  # subjects: a start costs 8 s of CPU time, a small one 2 to 3 (docs/decisions/0016)
+LARGE = 1 << 26  # bytes of weights from which on a subject takes longer than a start
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,21 @@ class Workers:
         )
         return outcome.result
 
+    def dealt(self, subjects: Sequence[T], folders: Callable[[T], Sequence[Path]]) -> list[Sequence[T]]:
+        """The subjects in units of about one size, at most PER_WORKER, each in the order given.
+
+        Where any is large, every worker that may run at once gets a unit. folders: of a subject's models.
+        """
+        large = any(_weights(folder) >= LARGE for one in subjects for folder in folders(one))
+        least = min(self.at_once, len(subjects)) if large else 1
+        units = max(-(-len(subjects) // PER_WORKER), least)
+        return [subjects[number::units] for number in range(units)] if subjects else []
+
     def record(self) -> dict[str, Json]:
         """What is known of this run alone, for a file beside the store."""
         return {"schema": RUN_SCHEMA, "level": self.level, "workers": self.records}
+
+
+def _weights(folder: Path) -> int:
+    """Bytes of the weights in a model's folder."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -12,7 +12,7 @@ from stages.core.sandbox.levels import Isolation
 from stages.core.scoring import latency
 from stages.core.scoring.harness import Harness
 from stages.core.scoring.work import fit
-from stages.eval import answers, stage
+from stages.eval import answers, stage, workers
 from stages.eval.baselines import parent
 from stages.eval.workers import Workers
 from tests.core.scoring.tiny import CHARACTERS, seal, tiny, write_tokenizer
@@ -233,7 +233,7 @@ def test_a_worker_renders_the_requests_of_a_split_once_for_all_its_subjects(
 def test_subjects_are_dealt_to_as_few_workers_as_their_number_allows(
     places: stage.Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "PER_WORKER", 4)
+    monkeypatch.setattr(workers, "PER_WORKER", 4)
     dealt: list[int] = []
     real = answers._ask
     monkeypatch.setattr(answers, "_ask", lambda unit, *rest: dealt.append(len(unit)) or real(unit, *rest))
@@ -250,7 +250,7 @@ def test_large_subjects_are_dealt_to_all_workers_that_may_run_at_once(
     evaluate(places)
     alone = outputs(places)
     shutil.rmtree(places.store)
-    monkeypatch.setattr(answers, "LARGE", 1)
+    monkeypatch.setattr(workers, "LARGE", 1)
     evaluate(places, workers=3)
     assert sorted(dealt) == [2, 2, 3, 7]
     assert outputs(places) == alone
