@@ -17,7 +17,7 @@ from stages.core.sandbox.launch import Outcome
 class Teller:
     """What a job says, handed on at once."""
 
-    def __init__(self, on_part: Any, on_progress: Any) -> None:
+    def __init__(self, on_part: Any, on_progress: Any = None) -> None:
         self.on_part, self.on_progress = on_part, on_progress
 
     def __call__(self, done: int, total: int) -> None:
