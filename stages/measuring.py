@@ -18,6 +18,7 @@ from rich.table import Table
 
 from stages import tasks
 from stages.conf import Parents, Request, Suite
+from stages.core.errors import LabError
 from stages.core.progress import narrate
 from stages.core.records import card as cards
 from stages.core.records.canonical import Json, read_json
@@ -73,8 +74,8 @@ def cases(suite: Suite, root: Path, most: int) -> dict[str, list[Item]]:
 def measure(request: Request, root: Path, most: int = ITEMS) -> list[Measured]:
     """Measure base and parents on `cases`, the base first. Nothing in the repository is changed.
 
-    Raises BadCheckpoint for a parent that is not what the request says, or that has no card; BadRequest;
-    NotIsolated; WorkerFailed.
+    Raises BadCheckpoint for a parent that is not what the request says, or that has no card; LabError for
+    models of two families; BadRequest; NotIsolated; WorkerFailed.
     """
     asked, plan, forms = cases(request.suite, root, most), tasks.plan(request.suite, root), root / tasks.FORMS
     work = Path(os.environ.get("MERGELAB_STORE", root / ".mergelab"))
@@ -88,14 +89,15 @@ def measure(request: Request, root: Path, most: int = ITEMS) -> list[Measured]:
     with TemporaryDirectory(prefix="measure-", dir=work) as place, narrate("model") as report:
         folder = Path(place)
         acquired = acquire(request.parents, root, folder / "parents")
+        family = [baselines.parent(folder / "parents", name) for name in acquired]
+        if refused := baselines.incompatible(family):
+            raise LabError(f"cannot measure this family together: {refused}. Merge models of one family.")
         write_cases(folder / "cases", asked)
         form_of = {task: plan[task].form for task in asked}
         sizes = {task: len(items) for task, items in asked.items()}
         digest = cases_digest(folder / "cases", form_of, forms)
         split = Split(SPLIT, digest, sizes, folder / "cases", forms, form_of)
-        entrants = [
-            baselines.single(baselines.parent(folder / "parents", name), "parent", name) for name in acquired
-        ]
+        entrants = [baselines.single(model, "parent", model.id) for model in family]
         answers = score_all(entrants, [split], EvidenceStore(work / "evidence"), workers, report)
         niches = {name: cards.load(folder / "parents" / name / cards.NAME).niche for name in acquired}
     found = []

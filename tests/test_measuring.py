@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from stages import console, measuring, tasks
 from stages.cli import app
 from stages.conf import Request, Suite, load_request
+from stages.core.errors import LabError
 from stages.core.scoring import datafile
 from stages.measuring import Measured
 from stages.suites import composed
@@ -77,6 +78,13 @@ def test_a_card_outside_the_repository_is_printed_and_left_alone(root: Path) -> 
     told = measuring.next_move(away, [], written=True)
     assert all(f"the card of {name} lies outside" in told for name in PARENTS)
     assert found[0].evaluation.weights_sha256 in told
+
+
+def test_models_of_two_families_are_not_measured_together(root: Path) -> None:
+    path = root / "data/sources/pico-b/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_theta": 5.0}))
+    with pytest.raises(LabError, match="the architectures of pico-base and pico-b differ"):
+        measuring.measure(request_of(root, "shift"), root, 4)
 
 
 def test_no_hidden_line_of_a_file_is_asked(root: Path) -> None:
