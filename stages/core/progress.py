@@ -9,22 +9,52 @@ from rich.console import Console
 
 Report: TypeAlias = Callable[[int, int, int], None]
 """report(done, rejected, total): called after every unit; rejected is shown only when it can happen."""
+Reports: TypeAlias = Callable[[str], Report]
+"""noun → the report of units of that kind."""
 QUIET_SECONDS = 2.0  # a transfer that is over sooner says nothing; later it speaks this often at most
 
 
+def silent(done: int, rejected: int, total: int) -> None:
+    """A Report that says nothing."""
+    del done, rejected, total
+
+
+def silence(noun: str) -> Report:
+    """Reports that say nothing."""
+    del noun
+    return silent
+
+
+Show: TypeAlias = Callable[[str, int, int, float], None]
+"""show(text, done, total, seconds since the first unit began)."""
+
+
+class Narrator:
+    """A Report for units of one kind; `of` gives one for units of another, on the same display."""
+
+    def __init__(self, noun: str, show: Show, *, rejects: bool = False) -> None:
+        self._noun, self._show, self._rejects = noun, show, rejects
+        self._start = monotonic()
+
+    def __call__(self, done: int, rejected: int, total: int) -> None:
+        """Say how many units are done, how many of them were rejected, and of how many."""
+        text = f"{self._noun} {done}/{total}" + (f", {rejected} rejected" if self._rejects else "")
+        self._show(text, done, total, monotonic() - self._start)
+
+    def of(self, noun: str) -> "Narrator":
+        """What to call for units of another kind, which begin now and are never rejected."""
+        return Narrator(noun, self._show)
+
+
 @contextmanager
-def narrate(noun: str, *, rejects: bool = False, every: float = 0.0) -> Iterator[Report]:
+def narrate(noun: str, *, rejects: bool = False, every: float = 0.0) -> Iterator[Narrator]:
     """Yields a Report that says e.g. 'candidate 5/16, 1 rejected, ETA 0:12' (`noun`: 'candidate').
 
     every: seconds that must pass before a line where there is no terminal; what is over sooner says nothing.
     """
-
-    def words(done: int, rejected: int, total: int) -> str:
-        return f"{noun} {done}/{total}" + (f", {rejected} rejected" if rejects else "")
-
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(console, words, every)
+        yield Narrator(noun, _lines(console, every), rejects=rejects)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,26 +62,25 @@ def narrate(noun: str, *, rejects: bool = False, every: float = 0.0) -> Iterator
     with Progress(*columns, console=console, transient=every > 0) as bar:
         task = bar.add_task(noun, total=None)
 
-        def report(done: int, rejected: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=words(done, rejected, total))
+        def show(text: str, done: int, total: int, seconds: float) -> None:
+            del seconds
+            bar.update(task, completed=done, total=total, description=text)
 
-        yield report
+        yield Narrator(noun, show, rejects=rejects)
 
 
-def _lines(console: Console, words: Callable[[int, int, int], str], every: float) -> Report:
-    start = spoke = monotonic()
+def _lines(console: Console, every: float) -> Show:
+    spoke = monotonic()
 
-    def report(done: int, rejected: int, total: int) -> None:
+    def show(text: str, done: int, total: int, seconds: float) -> None:
         nonlocal spoke
         if monotonic() - spoke < every:
             return
         spoke = monotonic()
-        seconds = round((spoke - start) / max(done, 1) * (total - done))
-        console.print(
-            f"{words(done, rejected, total)}, ETA {seconds // 60}:{seconds % 60:02}", highlight=False
-        )
+        left = round(seconds / max(done, 1) * (total - done))
+        console.print(f"{text}, ETA {left // 60}:{left % 60:02}", highlight=False)
 
-    return report
+    return show
 
 
 @contextmanager

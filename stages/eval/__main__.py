@@ -52,6 +52,7 @@ def main() -> int:
                 places(root),
                 workers,
                 report,
+                others=report.of,
                 looks=request.policy.looks,
                 contaminated=seen,
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stages.conf import Suite
-from stages.core.progress import Report
+from stages.core.progress import Report, Reports
 from stages.core.records.canonical import Json
 from stages.core.records.costs import Costs
 from stages.core.records.evidence import Subject
@@ -56,8 +56,10 @@ def answer(
     store: EvidenceStore,
     workers: Workers,
     report: Report,
+    others: Reports,
 ) -> Answered:
     """Put the splits to the entrants, and find out what follows. clean: tasks by which one may fit.
+    report: of subjects; others: of what comes after them.
 
     Raises BadCheckpoint for an artifact that is not what its manifest says; NotIsolated, WorkerFailed.
     """
@@ -69,9 +71,10 @@ def answer(
     made, left_out = derived(family, suite.baselines.cascade_risk)
     niches = [name for name, kind in kinds.items() if kind.startswith(NICHE)]
     widths = suite.baselines.quantised
-    rounded = quantised(entrants, by_name[SPLIT], niches, widths, store=store, workers=workers)
+    said = others("rounded model")
+    rounded = quantised(entrants, by_name[SPLIT], niches, widths, store=store, workers=workers, report=said)
     served: list[tuple[Subject, Sequence[Artifact]]] = [(one.subject, one.members) for one in entrants]
     served += [(one.subject, parents) for one in made]
     counted = costs(served, store)
-    timed = times(entrants, counted, store, workers)
+    timed = times(entrants, counted, store, workers, others("timed model"))
     return Answered(entrants, answers, made, left_out, rounded, counted, timed)

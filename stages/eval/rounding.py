@@ -4,9 +4,11 @@ Niches alone: that is what a merge is made for, and all tasks at two widths woul
 evaluation of a subject.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 
 from stages.core.errors import LabError, WorkerFailed
+from stages.core.progress import Report, silent
 from stages.core.records.canonical import Json, dumps
 from stages.core.records.files import sha256_bytes
 from stages.core.records.quantised import RULE, WIDTHS, Quantised, of_json
@@ -29,6 +31,7 @@ def quantised(
     *,
     store: EvidenceStore,
     workers: Workers,
+    report: Report = silent,
 ) -> dict[str, Quantised]:
     """Subject id → what rounding does to it: from the store where it is known, else found out now.
 
@@ -39,6 +42,7 @@ def quantised(
     asked = _Asked(split, tasks, widths, store, workers)
     known = {model.id: asked.known(model) for model in models}
     missing = [model for model in models if known[model.id] is None]
+    asked.count_to(len(missing), report)
     units = workers.dealt(missing, lambda model: [model.folder])
     crew.each(units, asked.ask, workers.at_once, lambda _, found: known.update(found))
     return {name: found for name, found in known.items() if found is not None}
@@ -59,7 +63,13 @@ class _Asked:
         self._tasks = sorted(tasks)
         self._widths = [width for width in WIDTHS if width in widths]
         schemes = {width: WIDTHS[width] for width in self._widths}
+        self._kept: Callable[[], None] = lambda: None
         self._cases = sha256_bytes(dumps([RULE, split.cases, self._tasks, schemes]))
+
+    def count_to(self, total: int, report: Report) -> None:
+        """From here on report every answer that is kept, of `total`."""
+        numbers = count(1)
+        self._kept = lambda: report(next(numbers), 0, total)
 
     def known(self, model: Artifact) -> Quantised | None:
         """What the store has of it, if that is whole."""
@@ -79,6 +89,7 @@ class _Asked:
                 raise WorkerFailed(f"the quantise worker told of {str(name)[:40]!r}, which nobody asked.")
             found[name] = self._checked(part.get("quantised"))
             self._store.put_tree(self._key(waiting.pop(name)), found[name].to_json())
+            self._kept()
 
         folders = [model.folder for model in models]
         self._workers.run(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.conf import Parents, Suite
 from stages.core.errors import WorkerFailed
-from stages.core.progress import Report
+from stages.core.progress import Report, Reports, silence
 from stages.core.records import quantised
 from stages.core.records.canonical import Json, dumps, read_json, write_json
 from stages.core.records.evidence import Evidence
@@ -58,15 +58,16 @@ def run(
     workers: Workers,
     report: Report,
     *,
+    others: Reports = silence,
     looks: LooksPolicy = COUNTED,
     contaminated: frozenset[str] = frozenset(),
 ) -> None:
     """Write `places.cases` and `places.evidence`: a file per subject, quantised.json and index.json.
 
     The base, the parents and their ensembles answer even when the merge was refused; a family that shares no
-    tokenizer or architecture gives an index without subjects, with the reason. looks: how often the hidden
-    cases may be looked at. contaminated: tasks that are answered like all others, and by which nothing is
-    fitted.
+    tokenizer or architecture gives an index without subjects, with the reason. report: of subjects; others:
+    of what is found out after them. looks: how often the hidden cases may be looked at. contaminated: tasks
+    that are answered like all others, and by which nothing is fitted.
     Raises BadCheckpoint when anything scored is not what its manifest says; what `drawn` raises; NotIsolated,
     WorkerFailed.
     """
@@ -83,7 +84,16 @@ def run(
             clean = [task for task in suites.answered(suite) if task not in contaminated]
             weights = fitted_weights(family[1:], search, clean, store, workers)
             entrants = _entrants(family, weights, places, found)
-            done = answer(suite, entrants, cases.splits, clean, store=store, workers=workers, report=report)
+            done = answer(
+                suite,
+                entrants,
+                cases.splits,
+                clean,
+                store=store,
+                workers=workers,
+                report=report,
+                others=others,
+            )
             write_json(places.record, workers.record() | {"latency": done.times})
     asked = {
         "suite": {"name": suite.name, "version": suite.version, "digest": digest},

@@ -5,6 +5,7 @@ On times rests no output, and no verdict.
 
 from collections.abc import Mapping, Sequence
 
+from stages.core.progress import Report, silent
 from stages.core.records.canonical import Json, dumps
 from stages.core.records.costs import Costs
 from stages.core.records.evidence import Subject
@@ -20,7 +21,11 @@ QUARTER = 1.25  # a measured ratio further than this from the expected one is re
 
 
 def times(
-    entrants: Sequence[Entrant], costs: Mapping[str, Costs], store: EvidenceStore, workers: Workers
+    entrants: Sequence[Entrant],
+    costs: Mapping[str, Costs],
+    store: EvidenceStore,
+    workers: Workers,
+    report: Report = silent,
 ) -> Json:
     """Measured p50 and p95, samples and ratios to the first parent: once for each set of sizes, then kept.
 
@@ -39,6 +44,7 @@ def times(
             latency.request(members),
             readable=[folder for _, models in members for folder, _ in models],
             subjects=len(chosen),
+            on_progress=lambda done, total: report(done, 0, total),
         )
         store.put_tree(key, known)
     return known | {"as_expected": _as_expected(known, costs)}

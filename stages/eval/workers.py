@@ -39,6 +39,7 @@ class Workers:
         readable: Sequence[Path],
         subjects: int,
         on_part: Callable[[Json], None] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Json:
         """The result of `job` in a worker that may read `readable`, and write in a folder that goes with it.
 
@@ -52,6 +53,7 @@ class Workers:
             isolation=Isolation(self.level, self.isolation.minimum),
             limits=self.limits.times(subjects),
             on_part=on_part,
+            on_progress=on_progress,
         )
         self.records.append(
             {"kind": job["kind"], "subjects": subjects, "isolation": outcome.isolation, "run": outcome.run}

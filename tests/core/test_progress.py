@@ -14,6 +14,14 @@ def test_a_line_a_unit_says_how_many_are_done_and_refused(capsys: pytest.Capture
     ]  # fmt: skip
 
 
+def test_units_of_another_kind_are_counted_on_the_same_display(capsys: pytest.CaptureFixture[str]) -> None:
+    with narrate("subject", rejects=True) as report:
+        report(2, 1, 2)
+        report.of("rounded model")(1, 0, 3)
+    lines = [line.rpartition(", ETA")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["subject 2/2, 1 rejected", "rounded model 1/3"]
+
+
 def test_what_is_over_soon_says_nothing_and_the_rest_not_too_often(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

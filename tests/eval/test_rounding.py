@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stages.core.errors import WorkerFailed
+from stages.core.progress import Report, silent
 from stages.core.records.evidence import Subject
 from stages.core.records.quantised import Quantised
 from stages.core.sandbox import launch
@@ -44,10 +45,19 @@ def in_this_process() -> Iterator[None]:
         yield
 
 
-def ask(scene: Scene, store: Path, widths: tuple[str, ...] = ("int4",)) -> dict[str, Quantised]:
+def ask(
+    scene: Scene, store: Path, widths: tuple[str, ...] = ("int4",), report: Report = silent
+) -> dict[str, Quantised]:
     entrants, split = scene
-    workers = Workers(Isolation("L0", "L0"))
-    return quantised(entrants, split, TASKS, widths, store=EvidenceStore(store), workers=workers)
+    workers, kept = Workers(Isolation("L0", "L0")), EvidenceStore(store)
+    return quantised(entrants, split, TASKS, widths, store=kept, workers=workers, report=report)
+
+
+def test_every_model_is_told_when_it_is_kept_and_none_that_was_known(scene: Scene, tmp_path: Path) -> None:
+    told: list[tuple[int, int, int]] = []
+    for _ in range(2):
+        ask(scene, tmp_path, report=lambda *counts: told.append(counts))
+    assert told == [(1, 0, 2), (2, 0, 2)]
 
 
 def test_parents_and_candidates_are_rounded_on_the_tasks_named_and_nobody_else(
