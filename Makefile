@@ -25,7 +25,7 @@ run: $(STAMP)
 	$(BIN)/mergelab run
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check stages tests
