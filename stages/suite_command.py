@@ -33,7 +33,8 @@ def new(  # noqa: PLR0917 -- Typer passes them by name
     with told():
         root = repository()
         request, _ = requested(root, None)
-        wanted = suites.Wanted(name, data, suites.kind_of(kind, parent, request.parents), parent, on, form)
+        kind = suites.kind_of(kind, parent, suites.orders(root, request.parents))
+        wanted = suites.Wanted(name, data, kind, parent, on, form)
         found = suites.new(root, wanted, request.policy)
         print_json(found.to_json()) if as_json else out.print(found.text(), markup=False, soft_wrap=True)
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from stages import tasks
 from stages.conf import NAME, Parents, Suite
 from stages.core.errors import BadRequest
+from stages.core.records import document
 from stages.core.records.canonical import Json
 from stages.core.records.files import sha256_file, write_text
 from stages.core.records.policy import Policy
@@ -62,7 +63,9 @@ class Begun:
                 "next:",
                 f"  1. read {self.files[0]} and the task file beside it; describe what the questions ask",
                 f"  2. mergelab suite show {self.suite}",
-                f"  3. mergelab check, then mergelab run suite={self.suite}",
+                "  3. mergelab check",
+                f"  4. mergelab parents measure suite={self.suite} --write   (a card is of one suite)",
+                f"  5. mergelab run suite={self.suite}",
             ]
         )
 
@@ -110,12 +113,27 @@ def new(root: Path, wanted: Wanted, policy: Policy) -> Begun:
     return Begun(places, counts, hidden, tasks.hidden_clusters(wanted.kind, policy), wanted.name)
 
 
-def kind_of(kind: str | None, parent: str | None, parents: Parents) -> str:
-    """The kind asked for; without one, the niche of that parent, or a shared skill."""
+def kind_of(kind: str | None, parent: str | None, orders: Sequence[Sequence[str]]) -> str:
+    """The kind asked for; without one, the niche of that parent by its place in the first order that has it,
+    or a shared skill.
+    """
     if kind is not None or parent is None:
         return kind or "shared"
-    place = parents.merge.index(parent) if parent in parents.merge else 0
+    place = next((order.index(parent) for order in orders if parent in order), 0)
     return f"niche:{'ab'[min(place, 1)]}"
+
+
+def orders(root: Path, parents: Parents) -> list[Sequence[str]]:
+    """In which order parents are merged: those of the request, then those of each file in conf/parents.
+
+    Raises BadRequest for a file that is no YAML.
+    """
+    found: list[Sequence[str]] = [parents.merge]
+    for path in sorted((root / "conf/parents").glob("*.yaml")):
+        tree = document.tree(path.read_bytes(), f"conf/parents/{path.name}: ")
+        merge = tree.get("merge") if isinstance(tree, dict) else None
+        found += [[str(name) for name in merge]] if isinstance(merge, list) else []
+    return found
 
 
 def matrix(root: Path, suite: Suite) -> list[dict[str, Json]]:

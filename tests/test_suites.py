@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from stages import console, tasks
 from stages.cli import app
-from stages.conf import Parents, Suite, load_request
+from stages.conf import Suite, load_request
 from stages.core.errors import BadRequest
 from stages.core.records.policy import Policy
 from stages.core.scoring.cases import draw_cases
 from stages.core.scoring.skills import draw
 from stages.eval.suites import describe, suite_digest
-from stages.suites import Wanted, composed, kind_of, matrix, new
+from stages.suites import Wanted, composed, kind_of, matrix, new, orders
 
 ROOT = Path(__file__).parents[1]
 ITEMS = {"calibration": 1, "search": 1, "selection": 1, "hidden": 12}
@@ -123,13 +123,15 @@ def test_a_file_too_short_for_the_margin_says_how_many_lines_would_do(root: Path
         new(root, wanted(questions(root / "f.jsonl", 100), kind="shared", niche=None), policy())
 
 
-def test_the_kind_of_a_parents_questions_is_its_niche() -> None:
-    parents = load_request(ROOT / "params.yaml").parents
-    assert [kind_of(None, name, parents) for name in ("pico-a", "pico-b", None)] == [
-        "niche:a", "niche:b", "shared",
+def test_the_kind_of_a_parents_questions_is_its_niche(root: Path) -> None:
+    (root / "conf/parents/mine.yaml").write_text("base: x\nmerge: [first, second]\n")
+    (root / "conf/parents/empty.yaml").write_text("")
+    known = orders(root, load_request(root / "params.yaml").parents)
+    names = ("pico-a", "pico-b", "first", "second", "nobody", None)
+    assert [kind_of(None, name, known) for name in names] == [
+        "niche:a", "niche:b", "niche:a", "niche:b", "niche:a", "shared",
     ]  # fmt: skip
-    assert kind_of("tool", "pico-a", parents) == "tool"
-    assert isinstance(parents, Parents)
+    assert kind_of("tool", "pico-a", known) == "tool"
 
 
 @pytest.mark.parametrize(
