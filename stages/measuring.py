@@ -86,7 +86,7 @@ def measure(request: Request, root: Path, most: int = ITEMS) -> list[Measured]:
         Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
         request.executor.workers,
     )
-    with TemporaryDirectory(prefix="measure-", dir=work) as place, narrate("model") as report:
+    with TemporaryDirectory(prefix="measure-", dir=work) as place:
         folder = Path(place)
         acquired = acquire(request.parents, root, folder / "parents")
         family = [baselines.parent(folder / "parents", name) for name in acquired]
@@ -98,7 +98,8 @@ def measure(request: Request, root: Path, most: int = ITEMS) -> list[Measured]:
         digest = cases_digest(folder / "cases", form_of, forms)
         split = Split(SPLIT, digest, sizes, folder / "cases", forms, form_of)
         entrants = [baselines.single(model, "parent", model.id) for model in family]
-        answers = score_all(entrants, [split], EvidenceStore(work / "evidence"), workers, report)
+        with narrate("model") as report:  # not before: acquiring shows transfers on a display of its own
+            answers = score_all(entrants, [split], EvidenceStore(work / "evidence"), workers, report)
         niches = {name: cards.load(folder / "parents" / name / cards.NAME).niche for name in acquired}
     found = []
     for name, manifest in acquired.items():

@@ -80,6 +80,16 @@ def test_a_card_outside_the_repository_is_printed_and_left_alone(root: Path) -> 
     assert found[0].evaluation.weights_sha256 in told
 
 
+def test_parents_are_acquired_before_models_are_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer on a terminal has a display of its own, and there can be one at a time."""
+    order: list[str] = []
+    acquire, narrate = measuring.acquire, measuring.narrate
+    monkeypatch.setattr(measuring, "acquire", lambda *given: order.append("acquire") or acquire(*given))
+    monkeypatch.setattr(measuring, "narrate", lambda *given: order.append("narrate") or narrate(*given))
+    measuring.measure(request_of(root, "shift"), root, 4)
+    assert order == ["acquire", "narrate"]
+
+
 def test_models_of_two_families_are_not_measured_together(root: Path) -> None:
     path = root / "data/sources/pico-b/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"rope_theta": 5.0}))
