@@ -23,8 +23,6 @@ from stages.core.progress import narrate
 from stages.core.records import card as cards
 from stages.core.records.canonical import Json, read_json
 from stages.core.records.files import write_text
-from stages.core.sandbox.levels import Isolation
-from stages.core.sandbox.limits import Limits
 from stages.core.scoring import datafile
 from stages.core.scoring.cases import PUBLIC_SEED, TaskPlan, cases_digest, write_cases
 from stages.core.scoring.skills import draw
@@ -80,12 +78,7 @@ def measure(request: Request, root: Path, most: int = ITEMS) -> list[Measured]:
     asked, plan, forms = cases(request.suite, root, most), tasks.plan(request.suite, root), root / tasks.FORMS
     work = Path(os.environ.get("MERGELAB_STORE", root / ".mergelab"))
     work.mkdir(parents=True, exist_ok=True)
-    section = request.isolation
-    workers = Workers(
-        Isolation(section.level, section.minimum),
-        Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
-        request.executor.workers,
-    )
+    workers = Workers.of(request)
     with TemporaryDirectory(prefix="measure-", dir=work) as place:
         folder = Path(place)
         acquired = acquire(request.parents, root, folder / "parents")

@@ -9,8 +9,6 @@ from stages.core.entry import enter
 from stages.core.progress import narrate
 from stages.core.records.canonical import read_json
 from stages.core.records.terms import contaminated
-from stages.core.sandbox.levels import Isolation
-from stages.core.sandbox.limits import Limits
 from stages.eval.stage import Places, run
 from stages.eval.workers import Workers
 
@@ -38,19 +36,13 @@ def main() -> int:
     def work() -> None:
         root = Path()
         request = load_request(root / "params.yaml")
-        section = request.isolation
-        workers = Workers(
-            Isolation(section.level, section.minimum),
-            Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
-            request.executor.workers,
-        )
         seen = contaminated(read_json(root / "data/eligibility.json"))
         with narrate("subject") as report:
             run(
                 request.suite,
                 request.parents,
                 places(root),
-                workers,
+                Workers.of(request),
                 report,
                 others=report.of,
                 looks=request.policy.looks,

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from stages.conf import Request
 from stages.core.records.canonical import Json
 from stages.core.sandbox import launch, levels
 from stages.core.sandbox.levels import Isolation
@@ -26,6 +27,16 @@ class Workers:
     limits: Limits = Limits()  # noqa: RUF009 -- frozen
     at_once: int = 1
     records: list[dict[str, Json]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, request: Request) -> "Workers":
+        """Those that a request asks for."""
+        section = request.isolation
+        return cls(
+            Isolation(section.level, section.minimum),
+            Limits(section.wall_seconds, section.cpu_seconds, section.memory_bytes),
+            request.executor.workers,
+        )
 
     @cached_property
     def level(self) -> str:
