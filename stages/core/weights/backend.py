@@ -12,6 +12,7 @@ import numpy as np
 
 from stages.core.errors import Unmergeable
 from stages.core.records.canonical import Json
+from stages.core.weights.hashing import Pair
 from stages.core.weights.method import Need, Options, Statistics
 from stages.core.weights.plan import Job, Plan
 
@@ -67,6 +68,11 @@ class Backend(Protocol):
     """One coding of the contract (numerics.py)."""
 
     name: str
+
+    @property
+    def pair(self) -> Pair | None:
+        """What hashes two files at a time (hashing.py), if it can."""
+        ...
 
     def finite(self, row: Bytes, dtype: str) -> bool:
         """Whether no element of a row is a NaN or an infinity."""

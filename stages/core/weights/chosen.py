@@ -15,10 +15,10 @@ import numpy as np
 
 from stages.core.errors import BadCheckpoint, LabError
 from stages.core.weights.backend import Bytes
+from stages.core.weights.hashing import AHEAD
 from stages.core.weights.numerics import REGION
 from stages.core.weights.reader import TensorSpec, fill, open_file
 from stages.core.weights.regions import Index
-from stages.core.weights.threads import AHEAD
 
 
 class Ration:
@@ -39,7 +39,7 @@ class Ration:
 class ChosenParent:
     """The open files of one parent under a budget. Tensors are read once, in order, from one thread.
 
-    chosen: of each tensor, which regions are read. lane: threads.py; None compares digests at once.
+    chosen: of each tensor, which regions are read. lane: compares digests; None does it at once.
     """
 
     def __init__(

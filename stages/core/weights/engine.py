@@ -78,7 +78,7 @@ def execute(
     how = _How(threads, block_elements, backend, known, stamps, choice)
     with (
         _run(plan, sources, manifests, how) as run,
-        Writer(plan, output, run.crew.output, run.crew.writes) as writer,
+        Writer(plan, output, run.crew.hashing, run.crew.writes) as writer,
     ):
         total, done = sum(job.end - job.start for job in plan.jobs), 0
         for piece in run.pieces():
@@ -223,7 +223,7 @@ def _run(plan: Plan, sources: Mapping[str, Path], manifests: Manifests | None, h
     _keep_freed_memory()
     with (
         backend.quiet(),
-        Threads(how.threads, len(plan.inputs), backend.start) as crew,
+        Threads(how.threads, backend.start, backend.pair) as crew,
         Inputs(
             plan,
             sources,

@@ -21,6 +21,7 @@ from stages.core.records.canonical import Json
 from stages.core.weights import regions
 from stages.core.weights.backend import Bytes
 from stages.core.weights.fitting import FLOATS
+from stages.core.weights.hashing import Hashing
 from stages.core.weights.numerics import LEAF
 from stages.core.weights.reader import Checkpoint, TensorSpec
 from stages.core.weights.regions import Regions
@@ -64,9 +65,9 @@ def build(
     """
     squares: dict[str, list[float]] = {}
     digests: dict[str, list[str]] = {}
-    with Threads(threads, 2) as crew, ExitStack() as stack:
-        theirs = stack.enter_context(_Open(base, crew.inputs[0]))
-        ours = stack.enter_context(_Open(parent, crew.inputs[1]))
+    with Threads(threads) as crew, ExitStack() as stack:
+        theirs = stack.enter_context(_Open(base, crew.hashing))
+        ours = stack.enter_context(_Open(parent, crew.hashing))
         total, done = sum(spec.end - spec.start for spec in ours.tensors.values()), 0
         for name in ours.tensors:
             squares[name], digests[name] = [], []
@@ -123,7 +124,7 @@ def sum_of_squares(delta: Single) -> float:
 class _Open:
     """The open files of one side, read by regions and hashed."""
 
-    def __init__(self, side: Side, lane: Any) -> None:
+    def __init__(self, side: Side, hashing: Hashing) -> None:
         checkpoint = Checkpoint(side.folder)
         missing = sorted(checkpoint.files.keys() - side.sha256.keys())
         if missing:
@@ -133,7 +134,9 @@ class _Open:
         for name, file in checkpoint.files.items():
             held = [spec for spec in checkpoint.tensors.values() if spec.file == name]
             pieces = [span for spec in held for span in regions.spans(spec)]
-            self._files[name] = VerifiedFile(side.folder / name, file, pieces, side.sha256[name], lane=lane)
+            self._files[name] = VerifiedFile(
+                side.folder / name, file, pieces, side.sha256[name], hashing=hashing
+            )
 
     def read(self, spec: TensorSpec, span: tuple[int, int]) -> Bytes:
         """The bytes of one region."""

@@ -41,7 +41,7 @@ class Inputs:
         self._open: list[dict[str, VerifiedFile]] = []
         self._choice, self._ration = choice, Ration(choice.limit if choice else 0)
         self._chosen: dict[int, ChosenParent] = {}
-        for place, (given, lane) in enumerate(zip(plan.inputs, crew.inputs, strict=True)):
+        for place, given in enumerate(plan.inputs):
             if choice is not None and place in choice.indexes:
                 self._open.append({})
                 self._chosen[place] = ChosenParent(
@@ -50,7 +50,7 @@ class Inputs:
                     index=choice.indexes[place],
                     chosen={name: one for (where, name), one in choice.regions.items() if where == place},
                     ration=self._ration,
-                    lane=lane,
+                    lane=crew.hashes,
                 )
                 continue
             digests = None if manifests is None else _digests(given, manifests)
@@ -60,7 +60,12 @@ class Inputs:
                 expected = None if digests is None else digests[name]
                 pieces = self._ranges(given, name)
                 self._open[-1][name] = VerifiedFile(
-                    sources[given.digest] / name, spec, pieces, expected, lane=lane, stamp=known.get(name)
+                    sources[given.digest] / name,
+                    spec,
+                    pieces,
+                    expected,
+                    hashing=crew.hashing,
+                    stamp=known.get(name),
                 )
 
     def read(

@@ -26,6 +26,7 @@ class Plain:
     """torch, one thread for each thread of the merge."""
 
     name = "torch"
+    pair = None
 
     def finite(self, row: Bytes, dtype: str) -> bool:
         """Whether no element of a row is a NaN or an infinity."""

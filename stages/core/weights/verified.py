@@ -11,7 +11,6 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,11 +20,10 @@ import xxhash
 from stages.core.errors import BadCheckpoint
 from stages.core.records import seen
 from stages.core.weights.backend import Bytes
+from stages.core.weights.hashing import Hashing
 from stages.core.weights.reader import FileSpec, fill, open_file
-from stages.core.weights.threads import OrderedSha256
 
 WINDOW = 1 << 23  # bytes of a file mapped at a time: its pages count as resident
-MAPPED = mmap.MAP_PRIVATE | mmap.MAP_POPULATE
 
 
 class VerifiedFile:
@@ -33,7 +31,8 @@ class VerifiedFile:
 
     spec: what the plan knows of it. pieces: disjoint (start, end) byte ranges that cover all after the head.
     sha256: what the whole file must hash to; None leaves it unverified. stamp: of a file that is known to
-    have that digest (records/seen.py): while it still carries it, the file is not hashed. lane: threads.py.
+    have that digest (records/seen.py): while it still carries it, the file is not hashed. hashing: of
+    the merge.
     Raises BadCheckpoint (`file-altered`) when the head is not the one planned with.
     """
 
@@ -44,7 +43,7 @@ class VerifiedFile:
         pieces: Iterable[tuple[int, int]],
         sha256: str | None,
         *,
-        lane: ThreadPoolExecutor | None = None,
+        hashing: Hashing | None = None,
         stamp: str | None = None,
     ) -> None:
         self.path = path
@@ -58,7 +57,7 @@ class VerifiedFile:
         self._stamp = stamp if stamp == seen.stamp(found) else None
         self._expected = sha256 if self._stamp is None else None
         head = self._load(0, spec.head_bytes) if size == spec.bytes else None
-        self._digest = OrderedSha256(lane)
+        self._digest = (hashing or Hashing()).digest()
         if head is None or hashlib.sha256(head.data).hexdigest() != spec.head_sha256:
             self.close()
             self._altered("its header is not the one planned with")
@@ -123,7 +122,7 @@ class VerifiedFile:
         if not first <= start <= end <= first + len(window):
             first = start - start % mmap.ALLOCATIONGRANULARITY
             stop = min(self._bytes, max(end, first + WINDOW))
-            mapped = mmap.mmap(self._handle, stop - first, MAPPED, mmap.PROT_READ, offset=first)
+            mapped = mmap.mmap(self._handle, stop - first, mmap.MAP_PRIVATE, mmap.PROT_READ, offset=first)
             window = np.frombuffer(mapped, np.uint8)
             self._window = first, window
         return window[start - first : end - first]

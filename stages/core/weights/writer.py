@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 
 from stages.core.errors import LabError
+from stages.core.weights.hashing import Hashing
 from stages.core.weights.plan import Plan
 from stages.core.weights.staging import OutputFile, Staging
-from stages.core.weights.threads import OrderedSha256
 
 
 def preallocate(plan: Plan, directory: Path) -> None:
@@ -38,22 +38,23 @@ def preallocate(plan: Plan, directory: Path) -> None:
 class Writer:
     """Writes the planned files of one merge into `directory`, where `preallocate` made them.
 
-    Tensor bytes are written and hashed in output order. Headers are hashed first, but written last. lane:
-    hashes. writes: puts bytes on the disk meanwhile.
+    Tensor bytes are written and hashed in output order. Headers are hashed first, but written last.
+    hashing: of the merge. writes: puts bytes on the disk meanwhile.
     """
 
     def __init__(
         self,
         plan: Plan,
         directory: Path,
-        lane: ThreadPoolExecutor | None = None,
+        hashing: Hashing | None = None,
         writes: ThreadPoolExecutor | None = None,
     ) -> None:
         self._staging = Staging(writes)
         self._texts = plan.texts
         self._sizes = plan.files
         self._files: dict[str, OutputFile] = {}
-        self._digests = {name: OrderedSha256(lane) for name in plan.texts}
+        hashing = hashing or Hashing()
+        self._digests = {name: hashing.digest() for name in plan.texts}
         for name, text in plan.texts.items():
             self._digests[name].update(memoryview(text))
         self._ends = {name: len(text) for name, text in plan.texts.items()}

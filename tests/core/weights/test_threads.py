@@ -1,13 +1,12 @@
 """Order is kept whatever runs beside what."""
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
-from stages.core.weights.threads import OrderedSha256, Threads
+from stages.core.weights.threads import Threads
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -21,7 +20,7 @@ def test_results_come_in_the_order_of_the_tasks(threads: int) -> None:
         done[place].set()
         return place
 
-    with Threads(threads, 0) as crew:
+    with Threads(threads) as crew:
         assert list(crew.ordered(partial(late, place) for place in range(20))) == list(range(20))
 
 
@@ -34,7 +33,7 @@ def test_tasks_are_begun_a_bounded_number_ahead(threads: int) -> None:
             begun.append(place)
             yield partial(abs, place)
 
-    with Threads(threads, 0) as crew:
+    with Threads(threads) as crew:
         results = crew.ordered(tasks())
         next(results)
         assert len(begun) <= 1 + crew.ahead
@@ -45,18 +44,8 @@ def test_an_error_in_a_task_is_raised_where_its_result_is_wanted() -> None:
     def broken() -> int:
         raise ValueError("here")
 
-    with Threads(2, 0) as crew:
+    with Threads(2) as crew:
         results = crew.ordered([partial(abs, 1), broken])
         assert next(results) == 1
         with pytest.raises(ValueError, match="here"):
             next(results)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_digest_is_that_of_the_buffers_in_order(threads: int) -> None:
-    buffers = [bytes([place]) * (1 << 16) for place in range(30)]
-    with Threads(threads, 1) as crew:
-        digest = OrderedSha256(crew.inputs[0])
-        for buffer in buffers:
-            digest.update(memoryview(buffer))
-        assert digest.hexdigest() == hashlib.sha256(b"".join(buffers)).hexdigest()

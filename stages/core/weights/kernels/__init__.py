@@ -3,6 +3,7 @@
 elements.py    what every kernel does to a chunk: widen, subtract the base, mask, round
 merging.py     block functions: the weighted sum, the TIES consensus
 measuring.py   statistics: dot products, L1 norms, magnitude counts
+sha256.py      SHA-256 of two streams at once
 catalogue.py   the kernels by name, their arguments, and the types they exist for
 compiling.py   numba makes an object file of a kernel; once per machine, never in a worker
 loading.py     an object file becomes functions; needs llvmlite alone, neither numba nor torch

@@ -23,6 +23,7 @@ ARGUMENTS: Mapping[str, str] = {
     "count_high": "in* in* i64 i64* f32*",
     "count_low": "in* in* i64 u32 i64* f32*",
     "collect": "in* in* i64 u32 u32 i64* i32* i64* f32*",
+    "sha256": "u32* u8* u32* u8* i64",
 }
 TYPES: Mapping[str, str] = {"float32": "f32", "bfloat16": "u16", "float16": "i16"}  # as kernels see them
 BY_VALUE: Mapping[str, Any] = {"i64": ctypes.c_int64, "u32": ctypes.c_uint32, "f32": ctypes.c_float}
@@ -30,7 +31,7 @@ BY_VALUE: Mapping[str, Any] = {"i64": ctypes.c_int64, "u32": ctypes.c_uint32, "f
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel for one type of input and, where it writes weights, one of output ('' where it does not)."""
+    """One kernel for one type of input and one of output ('' where it reads or writes no weights)."""
 
     name: str
     read: str
@@ -49,11 +50,12 @@ class Kernel:
     @property
     def arguments(self) -> list[str]:
         """Its arguments with the types filled in."""
-        read = TYPES[self.read]
+        read = TYPES.get(self.read, "")
         types = {"in*": read + "*", "in**": read + "**", "out*": TYPES.get(self.written, "") + "*"}
         return [types.get(word, word) for word in ARGUMENTS[self.name].split()]
 
 
 def kernel(name: str, read: str, written: str) -> Kernel:
-    """The kernel of that name for these types."""
-    return Kernel(name, read, written if "out*" in ARGUMENTS[name] else "")
+    """The kernel of that name for these types, as far as it reads or writes weights."""
+    arguments = ARGUMENTS[name]
+    return Kernel(name, read if "in*" in arguments else "", written if "out*" in arguments else "")

@@ -18,8 +18,9 @@ from stages.core.weights.kernels.loading import NEVER_CALLED, initialise
 
 NUMBA: dict[str, Any] = {
     "i16": types.int16, "i32": types.int32, "i64": types.int64, "u16": types.uint16, "u32": types.uint32,
-    "u64": types.uint64, "f32": types.float32, "f64": types.float64,
+    "u8": types.uint8, "u64": types.uint64, "f32": types.float32, "f64": types.float64,
 }  # fmt: skip
+FEATURES = {"sha256": ("sha",)}  # that a kernel is useless without, by LLVM's names
 LIBC = ("memset", "memcpy", "memmove")
 
 
@@ -29,7 +30,7 @@ def compile_kernel(kernel: Kernel, *, cpu: str | None = None) -> bytes:
     Raises LabError if it is not self-contained.
     """
     initialise()
-    module, machine = _module(kernel), _machine(cpu)
+    module, machine = _module(kernel), _machine(kernel, cpu)
     code: bytes = machine.emit_object(module)
     return code
 
@@ -37,7 +38,7 @@ def compile_kernel(kernel: Kernel, *, cpu: str | None = None) -> bytes:
 def assembly(kernel: Kernel, *, cpu: str | None = None) -> str:
     """What `compile_kernel` makes, as text, for tests."""
     initialise()
-    return str(_machine(cpu).emit_assembly(_module(kernel)))
+    return str(_machine(kernel, cpu).emit_assembly(_module(kernel)))
 
 
 @cache
@@ -59,8 +60,9 @@ def _module(kernel: Kernel) -> Any:
     return module
 
 
-def _machine(cpu: str | None) -> Any:
-    features = llvm.get_host_cpu_features().flatten() if cpu is None else ""
+def _machine(kernel: Kernel, cpu: str | None) -> Any:
+    least = ",".join(f"+{feature}" for feature in FEATURES.get(kernel.name, ()))
+    features = llvm.get_host_cpu_features().flatten() if cpu is None else least
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
         cpu=cpu or llvm.get_host_cpu_name(),

@@ -8,6 +8,7 @@ from typing import Any
 from numba import carray
 
 from stages.core.weights.kernels import measuring, merging
+from stages.core.weights.kernels import sha256 as hashing
 from stages.core.weights.kernels.elements import CHUNK, FINITE, greatest
 from stages.core.weights.kernels.measuring import LEAF
 
@@ -108,7 +109,25 @@ def collect(
     return 0
 
 
+def sha256(state: Any, data: Any, other_state: Any, other: Any, blocks: int) -> int:
+    """0; states: [8]; data: [64 * blocks]."""
+    hashing.pair(state, data, other_state, other, blocks)
+    return 0
+
+
 TABLE = {
     made.__name__: made
-    for made in (combine, consensus, finite, dots, masked_l1, sample, tally, collect, count_high, count_low)
+    for made in (
+        combine,
+        consensus,
+        finite,
+        dots,
+        masked_l1,
+        sample,
+        tally,
+        collect,
+        count_high,
+        count_low,
+        sha256,
+    )
 }

@@ -9,7 +9,7 @@ is imported where that happens, and not before.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -46,8 +46,10 @@ class Fast:
         self._plan, self._folder = plan, folder
         self._delta = plan.method.space == "delta"
         self._coded = {job.name for job in plan.jobs if ready.for_job(plan, job)}
-        for one in ready.needed(plan):
+        needed = ready.needed(plan)
+        for one in needed:
             load(folder, one)  # before there are threads, which would load it twice
+        self.pair = partial(_pair, load(folder, ready.HASHING)) if ready.HASHING in needed else None
 
     def finite(self, row: Bytes, dtype: str) -> bool:
         """Whether no element of a row is a NaN or an infinity."""
@@ -180,6 +182,19 @@ class Fast:
     def counters(self, source: Source) -> Sequence[Callable[..., int]]:
         """The kernels that count magnitudes, in the order of ready.COUNTING."""
         return [self._kernel(source, name) for name in ready.COUNTING]
+
+
+def _pair(
+    run: Callable[..., int], state: Array, data: memoryview, other: Array, more: memoryview, n: int
+) -> None:
+    """hashing.Pair by the kernel `run`."""
+    run(
+        state.ctypes.data,
+        np.frombuffer(data, np.uint8).ctypes.data,
+        other.ctypes.data,
+        np.frombuffer(more, np.uint8).ctypes.data,
+        n,
+    )
 
 
 class _Counted:

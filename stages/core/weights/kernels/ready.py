@@ -20,6 +20,7 @@ from stages.core.weights.plan import Job, Plan
 
 COUNTING = ("sample", "tally", "collect", "count_high", "count_low")
 MEASURING = {"dots": ("dots",), "masked_l1": ("masked_l1",), "kept_magnitude": COUNTING}
+HASHING, HASHES = kernel("sha256", "", ""), "sha_ni"  # and what a processor says that has its instructions
 PACKAGES = ("numba", "llvmlite", "numpy")
 _turn = threading.Lock()  # of the threads of one process: what one compiles the others wait for
 
@@ -50,7 +51,7 @@ def needed(plan: Plan) -> list[Kernel]:
     for job in plan.jobs:
         if job.action == "merge" and job.elements:
             found |= dict.fromkeys(for_job(plan, job))
-    return list(found)
+    return [*found, HASHING] if found and HASHES in _processor().split() else list(found)
 
 
 def for_job(plan: Plan, job: Job) -> list[Kernel]:
@@ -117,6 +118,7 @@ def _ours(place: Path) -> bool:
     return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
