@@ -18,7 +18,7 @@ from stages.core.scoring.paired import clusters_to_show
 from stages.pareto.claims import HEADLINE, Claim, Comparison
 from stages.pareto.outcomes import Outcome, leader
 from stages.pareto.trial import NOTHING, Trial, against_ensemble
-from stages.pareto.wording import p_value, passes, percent, percent_range, points, with_interval
+from stages.pareto.wording import cost, p_value, percent, percent_range, points, with_interval
 
 RUNGS = {"ensemble": "output ensemble", "router": "router", "cascade": "cascade"}  # of what may be served
 Name = Literal[
@@ -97,9 +97,9 @@ def _compared(found: Trial, compared: Comparison | None) -> str:
     if compared is None:
         return "No ensemble of the parents is sound and recovers enough to compare with."
     low, high = points(compared.interval.low), points(compared.interval.high)
-    theirs = percent(found.headline(compared.ensemble).value)
+    theirs, taken = percent(found.headline(compared.ensemble).value), cost(compared.passes, compared.models)
     return (
-        f"The best ensemble ({compared.ensemble}) recovers {theirs} in {passes(compared.passes)}; "
+        f"The best ensemble ({compared.ensemble}) recovers {theirs} in {taken}; "
         f"the difference is {points(compared.difference)} points ({low} to {high}); "
         f"{points(compared.detectable)[1:]} are detectable."
     )
@@ -120,26 +120,26 @@ def _claimed(made: Sequence[Claim]) -> str:
 
 def _ensemble(found: Trial, ensemble: str, outcomes: Mapping[str, Outcome]) -> Answer:
     headline, kind = found.headline(ensemble), found.study.role_of(ensemble)
-    cost = found.standing(ensemble).subject.passes
+    subject, policy = found.standing(ensemble).subject, found.policy.ensemble
+    taken = cost(subject.passes, subject.models)
     reached = f"{ensemble} recovers {with_interval(headline)} of what each parent gained"
     support = (f"No merge keeps up with it. {_counted(outcomes)}",)
-    if cost <= found.policy.ensemble.pass_budget:
+    if policy.affords(subject.passes, subject.models):
         return Answer(
             "the ensemble wins",
             RUNGS[kind],
             ensemble,
-            f"The {kind} wins: {reached}, in {passes(cost)}.",
+            f"The {kind} wins: {reached}, in {taken}.",
             support,
             "Serve the parents side by side, or widen the search in conf/budget and conf/method.",
         )
-    budget = f"{found.policy.ensemble.pass_budget:g}"
     return Answer(
         "distil instead",
         "distillation",
         ensemble,
-        f"Distil instead: {reached}, but costs {passes(cost)}.",
+        f"Distil instead: {reached}, but costs {taken}.",
         support,
-        f"Teach one model from {ensemble}: it takes {passes(cost)}, over the budget of {budget}.",
+        f"Teach one model from {ensemble}: it takes {taken}, over the budget of {policy.budget}.",
     )
 
 

@@ -31,6 +31,7 @@ class Comparison:
 
     ensemble: str
     passes: float
+    models: int
     difference: float
     interval: Interval
     p: float
@@ -87,6 +88,7 @@ def against(measures: Measures, name: str, ensemble: str, policy: Policy) -> Com
     return Comparison(
         ensemble,
         theirs.subject.passes,
+        theirs.subject.models,
         mine.headline.value - theirs.headline.value,
         percentile_interval(samples, policy.confidence),
         _bootstrap_p(samples),

@@ -5,18 +5,16 @@ highest headline (ties: fewer passes, then id), if that reaches the floor. A hea
 ensemble's when it was shown to lie below it by more than the margin or, where the policy rejects the
 unproven, when it was not shown to lie within the margin. The *leader* is the best of those that reach rule 7.
 
-| # | rule | applies to a candidate | outcome |
-|---|---|---|---|
-| 1 | unmergeable, gate | for which the method has no answer, or that its gate refused | rejected |
-| 2 | lost, unproven | with a check that rejects it | rejected |
-|   | unproven | where the policy rejects the unproven: not shown, among all candidates, to have kept all |
-rejected | | 3 | unmeasured | where some parent was not shown to gain on its niche | archived | | 4 |
-dominated | non-dominated in fewer resamples than `not_excluded` | archived | | 5 | floor | whose headline is
-under `recovered_floor` | archived | | 6 | behind | behind the best ensemble, while another that reached this
-rule is not | archived | |   |        | behind, as all are; the ensemble is within `pass_budget` | the
-ensemble wins | |   |        | behind, as all are; the ensemble costs more | distil instead | | 7 | uncertain
-| non-dominated in fewer resamples than `robust`, and not the leader | archived | | 8 | robust, leader | that
-is left | candidate |
+1. unmergeable, gate: the method has no answer, or the gate refused it: rejected.
+2. lost, unproven: a check rejects it: rejected. Also unproven where the policy rejects the unproven: it was
+   not shown, among all candidates, to have kept all.
+3. unmeasured: some parent was not shown to gain on its niche: archived.
+4. dominated: non-dominated in fewer resamples than `not_excluded`: archived.
+5. floor: its headline is under `recovered_floor`: archived.
+6. behind the best ensemble, while another that reached this rule is not: archived. Behind, as all are: the
+   ensemble wins if it is within `pass_budget` and `model_budget`; else distil instead.
+7. uncertain: non-dominated in fewer resamples than `robust`, and not the leader: archived.
+8. robust, leader: what is left: candidate.
 """
 
 from collections.abc import Sequence
@@ -36,7 +34,7 @@ NAMES: tuple[Name, ...] = ("candidate", "the ensemble wins", "distil instead", "
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of one candidate. `rule`: a row of the table above; the first reason decided."""
+    """What becomes of one candidate. `rule`: one of those above; the first reason decided."""
 
     subject: str
     name: Name
@@ -108,7 +106,7 @@ def _behind(found: Trial, name: str, compared: Comparison, best: str | None) -> 
     reason = reasons.behind(found, name, compared)
     if best is not None:
         return Outcome(name, "archived", "behind", (f"{reason}; {found.label(best)} keeps up",))
-    affordable = compared.passes <= found.policy.ensemble.pass_budget
+    affordable = found.policy.ensemble.affords(compared.passes, compared.models)
     outcome: Name = "the ensemble wins" if affordable else "distil instead"
     return Outcome(name, outcome, "behind", (f"{reason}; {reasons.allowed(found, compared)}",))
 

@@ -46,6 +46,11 @@ def passes(count: float) -> str:
     return f"{count:.3g} pass" + ("" if count == 1 else "es")
 
 
+def cost(count: float, models: int) -> str:
+    """What an answer takes: '1 pass', '2 passes, 2 models in memory'."""
+    return passes(count) + (f", {models} models in memory" if models > 1 else "")
+
+
 def p_value(p: float) -> str:
     """'0.031', '1', '2e-05', '< 1e-06': two digits that count; smaller ones say no more than that."""
     return "< 1e-06" if p < 1e-6 else f"{float(f'{p:.2g}'):g}"

@@ -79,6 +79,7 @@ class Merge:
         return hashlib.sha256(self.label.encode()).hexdigest()[:12]
 
 
+COALITIONS = ("ensemble", "router", "cascade", "bound")  # of two models
 BASELINES: Mapping[str, tuple[str, float, Mapping[str, float]]] = {
     "base": ("base", 1, skill(0.55, 0.52)),
     "pico-a": ("parent", 1, skill(0.98, 0.42)),
@@ -145,7 +146,10 @@ def build(
     order: Sequence[str] | None = None,
 ) -> Path:
     """Write every input of the stage under `data`. order: the subjects in evidence/index.json."""
-    subjects = {name: Subject(name, kind, name, _digest(name), n) for name, (kind, n, _) in baselines.items()}
+    subjects = {
+        name: Subject(name, kind, name, _digest(name), passes, models=2 if kind in COALITIONS else 1)
+        for name, (kind, passes, _) in baselines.items()
+    }
     truths = {name: truth for name, (_, _, truth) in baselines.items()}
     for merge in merges:
         if merge.seen:

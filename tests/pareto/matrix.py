@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.core.records.canonical import read_json, write_json
 from stages.core.records.quantised import Quantised, Rounded, to_json
-from tests.pareto.laboratory import BASELINES, MERGES, SPLITS, Merge, build, skill, uniform
+from tests.pareto.laboratory import BASELINES, COALITIONS, MERGES, SPLITS, Merge, build, skill, uniform
 
 TOO_SURE = "task_arithmetic 1"
 INFECTED = "dare_linear anchor"
@@ -45,8 +45,6 @@ def whole(data: Path, merges: Sequence[Merge] = MERGES) -> Path:
     for name in [*SUBJECTS, *labels]:
         path = data / "evidence" / f"{name}.json"
         tree = read_json(path)
-        if name == "router":
-            tree["subject"]["models"] = 2
         tree["results"] = _measured(tree["results"], labels.get(name, name))
         write_json(path, tree)
     path = data / "evidence" / "index.json"
@@ -213,7 +211,7 @@ def _spoken(tree: Tree) -> Tree:
 def _costs(index: Tree, name: str) -> Tree:
     kind = SUBJECTS[name][0] if name in SUBJECTS else "candidate"
     passes = SUBJECTS[name][1] if name in SUBJECTS else 1.0
-    models = 2 if kind in ("ensemble", "router", "cascade", "bound") else 1
+    models = 2 if kind in COALITIONS else 1
     return {
         "passes": passes, "models": models, "parameters": 402_048 * models, "bytes": 1_612_345 * models,
         "flops_per_token": round(804_096 * passes), "compute_ratio": passes, "memory_ratio": float(models),

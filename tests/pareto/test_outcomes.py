@@ -133,6 +133,14 @@ def test_an_ensemble_over_the_pass_budget_is_to_be_distilled(tmp_path: Path) -> 
     assert (found.name, found.rung) == ("distil instead", "distillation")
 
 
+def test_a_router_over_the_model_budget_is_to_be_distilled_although_it_takes_one_pass(tmp_path: Path) -> None:
+    merges = [Merge("ties", "left behind", skill(0.80, 0.78))]
+    _, outcomes, found = judge(tmp_path, merges, ensemble={"model_budget": 1})
+    assert outcomes["left behind"].name == "distil instead"
+    assert outcomes["left behind"].reasons[0].endswith("teach one model from it")
+    assert (found.name, found.rung) == ("distil instead", "distillation")
+
+
 def test_an_ensemble_that_lost_a_skill_cannot_win(tmp_path: Path) -> None:
     unsafe = {
         name: (kind, n, {**truth, "refusal": 0.6} if kind == "ensemble" else truth)
@@ -146,7 +154,7 @@ def test_an_ensemble_that_lost_a_skill_cannot_win(tmp_path: Path) -> None:
 def test_a_dearer_ensemble_that_is_only_a_little_better_does_not_win(tmp_path: Path) -> None:
     _, outcomes, found = judge(tmp_path, [Merge("ties", "close", skill(0.925, 0.90))])
     assert outcomes["close"].name == "candidate"
-    assert "in 2 passes; the difference is " in found.support[1]
+    assert "in 2 passes, 2 models in memory; the difference is " in found.support[1]
 
 
 def test_of_two_uncertain_merges_the_leader_stays_a_candidate(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_an_unknown_key_is_an_error() -> None:
         {"confidence": 1.0},
         {"front": {"robust": 1.2}},
         {"ensemble": {"pass_budget": 0.5}},
+        {"ensemble": {"model_budget": 0}},
         {"reject": "maybe"},
     ],
 )

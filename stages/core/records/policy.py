@@ -152,12 +152,22 @@ class EnsemblePolicy(Section):
     """When running the parents side by side beats merging them.
 
     margin: how far (recovered fraction) a merge's headline may lie below the best ensemble's. pass_budget:
-    most forward passes per token, in units of one parent, that may be served; an ensemble above it is to be
-    distilled.
+    most forward passes per token, in units of one parent, that may be served. model_budget: most models that
+    may be kept in memory. An ensemble, router or cascade above either is to be distilled.
     """
 
     margin: float = Field(ge=0)
     pass_budget: float = Field(ge=1)
+    model_budget: int = Field(ge=1)
+
+    def affords(self, passes: float, models: int) -> bool:
+        """Whether so much may be served."""
+        return passes <= self.pass_budget and models <= self.model_budget
+
+    @property
+    def budget(self) -> str:
+        """For messages."""
+        return f"{self.pass_budget:g} passes and {self.model_budget} models in memory"
 
 
 class LooksPolicy(Section):
