@@ -185,4 +185,6 @@ class Hashing:
             one.state.update(one.waiting[0])
             return [memoryview(b"")]
         (other,) = others
-        return one.state.update_beside(one.waiting[0], other.state, other.waiting[0])  # type: ignore[no-any-return]
+        left: Sequence[memoryview]
+        left = one.state.update_beside(one.waiting[0], other.state, other.waiting[0])
+        return left
