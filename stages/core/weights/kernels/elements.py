@@ -194,43 +194,90 @@ def load(row: Any, base: Any, target: Any) -> None:
 
 
 @njit
-def mask(target: Any, key: Any, start: int, least: Any, words: Any) -> None:
-    """Multiply by 1 where the element's draw is at least `least`, else by 0 (masks.kept)."""
-    count = (len(target) + 3) // 4
-    used = words[:count]
+def draw(key: Any, start: int, count: int, words: Any) -> Any:
+    """Draws 0 … 65535 of the elements start … start + count, in the memory of `words` (masks.draws)."""
+    used = words[: (count + 3) // 4]
     counter = np.uint64(start // 4 + 1) * GOLDEN + key
-    for j in range(count):
+    for j in range(len(used)):
         word = counter
         counter = np.uint64(counter + GOLDEN)
         word = (word ^ (word >> np.uint64(30))) * FIRST
         word = (word ^ (word >> np.uint64(27))) * SECOND
         used[j] = word ^ (word >> np.uint64(31))
-    draws, bound = used.view(np.uint16)[: len(target)], np.int32(least)  # signed: compared eight at a time
+    return used.view(np.uint16)[:count]
+
+
+@njit(inline="always")
+def kept(drawn: Any, least: Any) -> Any:
+    """1 for a draw of at least `least`, else 0; as int32, of which many are compared at once."""
+    return UNIT if np.int32(drawn) >= np.int32(least) else ZERO
+
+
+@njit
+def mask(target: Any, draws: Any, least: Any) -> None:
+    """Multiply by 1 where the element's draw is at least `least`, else by 0 (masks.kept)."""
     for i in range(len(target)):
-        target[i] = target[i] * (UNIT if np.int32(draws[i]) >= bound else ZERO)
+        target[i] = target[i] * kept(draws[i], least)
+
+
+@njit
+def add(row: Any, base: Any, draws: Any, least: Any, share: Any, total: Any, first: bool) -> None:
+    """Add share * one parent, or its delta if there is a base, masked if there are draws; first: set."""
+    if len(draws):
+        for i in range(len(total)):
+            term = (wide(row[i]) - wide(base[i])) * kept(draws[i], least) * share
+            total[i] = term if first else total[i] + term
+    elif len(base):
+        for i in range(len(total)):
+            term = (wide(row[i]) - wide(base[i])) * share
+            total[i] = term if first else total[i] + term
+    else:
+        for i in range(len(total)):
+            term = wide(row[i]) * share
+            total[i] = term if first else total[i] + term
 
 
 @njit(inline="always")
 def sign(x: Any) -> Any:
     """-1, 0 or 1 as float32; 0 for a NaN, as torch has it."""
-    return np.float32(x > ZERO) - np.float32(x < ZERO)
+    return UNIT if x > ZERO else -UNIT if x < ZERO else ZERO
 
 
 @njit
-def refine(x: Any, times: Any, bound: Any, votes: Any, weight: Any, signs: bool, first: bool) -> None:
-    """Multiply by `times`; trim to zero where the magnitude is at most the pattern `bound`; vote.
+def refine(
+    row: Any, base: Any, x: Any, times: Any, bound: Any, votes: Any, weight: Any, signs: bool, first: bool
+) -> None:
+    """One parent's delta in `x`, times `times` and trimmed; and its vote.
 
-    bound: int32, -1 for no trimming. The vote is weight * x, or weight * sign(x) if `signs`; it is added to
-    `votes`, the first time put there.
+    bound: int32, the greatest pattern of a magnitude that is trimmed to zero; -1 for no trimming. The vote is
+    weight * x, or weight * sign(x) if `signs`; it is added to `votes`, the first time put there.
     """
     if signs:
         for i in range(len(x)):
-            x[i] = _trimmed(x[i] * times, bound)
+            x[i] = _trimmed((wide(row[i]) - wide(base[i])) * times, bound)
             term = sign(x[i]) * weight
             votes[i] = term if first else votes[i] + term
     else:
         for i in range(len(x)):
-            x[i] = _trimmed(x[i] * times, bound)
+            x[i] = _trimmed((wide(row[i]) - wide(base[i])) * times, bound)
+            term = x[i] * weight
+            votes[i] = term if first else votes[i] + term
+
+
+@njit
+def refine_masked(
+    row: Any, base: Any, draws: Any, least: Any, x: Any, times: Any, votes: Any, weight: Any, signs: bool,
+    first: bool,
+) -> None:  # fmt: skip
+    """As `refine`, of a delta that is masked and not trimmed."""
+    if signs:
+        for i in range(len(x)):
+            x[i] = (wide(row[i]) - wide(base[i])) * kept(draws[i], least) * times
+            term = sign(x[i]) * weight
+            votes[i] = term if first else votes[i] + term
+    else:
+        for i in range(len(x)):
+            x[i] = (wide(row[i]) - wide(base[i])) * kept(draws[i], least) * times
             term = x[i] * weight
             votes[i] = term if first else votes[i] + term
 
@@ -245,8 +292,8 @@ def agree(x: Any, votes: Any, total: Any, divisor: Any, weight: Any, counts: Any
     """Add what agrees with the elected sign to the sum and to the divisor; the first time, set."""
     for i in range(len(x)):
         agreeing = x[i] * elected(votes[i])
-        agreeing = ZERO if agreeing < ZERO else agreeing
         counted = counts if agreeing > ZERO else ZERO
+        agreeing = ZERO if agreeing < ZERO else agreeing
         added = agreeing * weight
         divisor[i] = counted if first else divisor[i] + counted
         total[i] = added if first else total[i] + added

@@ -22,7 +22,7 @@ def combine(
     """1 if a result is not finite, else 0."""
     wrong = merging.combine(
         rows, inputs, delta != 0, carray(out, n), start, carray(keys, masks), carray(least, masks),
-        carray(shares, inputs - delta), factor, carray(work, 3 * CHUNK), carray(words, WORDS),
+        carray(shares, inputs - delta), factor, carray(work, CHUNK), carray(words, WORDS),
     )  # fmt: skip
     return 1 if wrong else 0
 
@@ -38,7 +38,7 @@ def consensus(
         rows, inputs, carray(out, n), start, carray(keys, masks), carray(least, masks),
         carray(factors, parents), carray(bounds, 2 * trimmed), carray(cuts, trimmed),
         carray(votes_by, parents), signs != 0, carray(counts_by, parents), divided != 0,
-        carray(weights, parents), scale, factor, carray(work, (4 + parents) * CHUNK), carray(words, WORDS),
+        carray(weights, parents), scale, factor, carray(work, (3 + parents) * CHUNK), carray(words, WORDS),
     )  # fmt: skip
     return 1 if wrong else 0
 

@@ -87,7 +87,7 @@ class Fast:
         keys, least = self._keys(source)
         factor = source.job.coefficients.get(LINES)
         factor = factor if isinstance(factor, float) else 1.0
-        work, words = np.empty((4 + len(rows)) * CHUNK, np.float32), np.empty(CHUNK // 4, np.uint64)
+        work, words = np.empty((2 + len(rows)) * CHUNK, np.float32), np.empty(CHUNK // 4, np.uint64)
         head = (rows.table.ctypes.data, len(rows), count)
         masks = (out.ctypes.data, block.start, keys.ctypes.data, len(keys), least.ctypes.data)
         tail = (factor, work.ctypes.data, words.ctypes.data)

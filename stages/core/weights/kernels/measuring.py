@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from stages.core.weights.kernels.elements import CHUNK, load, mask, pattern, row, wide, widen
+from stages.core.weights.kernels.elements import CHUNK, draw, load, mask, pattern, row, wide, widen
 
 LEAF = 1 << 16
 EIGHTH = LEAF // 8
@@ -105,7 +105,7 @@ def masked_l1(
         for p in range(parents):
             load(row(rows, p + 1, a, b), base, x)
             sums[p, leaf] = _magnitude(x, scratch)
-            mask(x, keys[p], start + a, least[p], words)
+            mask(x, draw(keys[p], start + a, b - a, words), least[p])
             sums[parents + p, leaf] = _magnitude(x, scratch)
 
 

@@ -14,16 +14,17 @@ from stages.core.weights.kernels.elements import (
     CHUNK,
     FINITE,
     UNIT,
+    add,
     agree,
+    draw,
     elected,
     greatest,
-    load,
-    mask,
     narrow,
     refine,
+    refine_masked,
     row,
     sign,
-    widen,
+    wide,
 )  # fmt: skip
 
 UNTRIMMED = np.int32(-1)  # a bound below every magnitude
@@ -39,23 +40,15 @@ def combine(
     wrong = False
     for a in range(0, len(out), CHUNK):
         b = min(a + CHUNK, len(out))
-        base, term, total = work[: (b - a) * first], work[CHUNK:][: b - a], work[2 * CHUNK :][: b - a]
-        if delta:
-            widen(row(rows, 0, a, b), base)
+        base, total, draws = row(rows, 0, a, b)[: (b - a) * first], work[: b - a], words.view(np.uint16)[:0]
         for p in range(inputs - first):
-            load(row(rows, first + p, a, b), base, term)
             if len(keys):
-                mask(term, keys[p], start + a, least[p], words)
-            share = shares[p]
-            if p == 0:
-                for i in range(len(total)):
-                    total[i] = term[i] * share
-            else:
-                for i in range(len(total)):
-                    total[i] = total[i] + term[i] * share
+                draws = draw(keys[p], start + a, b - a, words)
+            least_kept = least[p] if len(keys) else np.uint16(0)
+            add(row(rows, first + p, a, b), base, draws, least_kept, shares[p], total, p == 0)
         if delta:
             for i in range(len(total)):
-                total[i] = base[i] + total[i] * factor
+                total[i] = wide(base[i]) + total[i] * factor
         wrong |= narrow(total, out[a:b])
     return wrong
 
@@ -76,32 +69,33 @@ def consensus(
     wrong = False
     for a in range(0, len(out), CHUNK):
         b = min(a + CHUNK, len(out))
-        base, total, vote = work[: b - a], work[CHUNK:][: b - a], work[2 * CHUNK :][: b - a]
-        divisor, deltas = work[3 * CHUNK :][: b - a], work[4 * CHUNK :]
+        base, deltas = row(rows, 0, a, b), work[3 * CHUNK :]
+        total, vote, divisor = work[: b - a], work[CHUNK:][: b - a], work[2 * CHUNK :][: b - a]
         for p in range(inputs):
             wrong |= greatest(row(rows, p, a, b)) >= FINITE
-        widen(row(rows, 0, a, b), base)
         for p in range(inputs - 1):
-            x = deltas[p * CHUNK :][: b - a]
-            load(row(rows, p + 1, a, b), base, x)
+            parent, x = row(rows, p + 1, a, b), deltas[p * CHUNK :][: b - a]
+            times, weight, first = factors[p], votes_by[p], p == 0
             if len(keys):
-                mask(x, keys[p], start + a, least[p], words)
+                draws = draw(keys[p], start + a, b - a, words)
+                refine_masked(parent, base, draws, least[p], x, times, vote, weight, signs, first)
+                continue
             before, after, cut = UNTRIMMED, UNTRIMMED, 0
             if len(cuts):
                 after, before = bounds[2 * p], bounds[2 * p + 1]
                 cut = min(max(cuts[p] - start - a, 0), b - a)
             if cut:
-                refine(x[:cut], factors[p], before, vote[:cut], votes_by[p], signs, p == 0)
-            refine(x[cut:], factors[p], after, vote[cut:], votes_by[p], signs, p == 0)
+                refine(parent[:cut], base[:cut], x[:cut], times, before, vote[:cut], weight, signs, first)
+            refine(parent[cut:], base[cut:], x[cut:], times, after, vote[cut:], weight, signs, first)
         for p in range(inputs - 1):
             x = deltas[p * CHUNK :][: b - a]
             agree(x, vote, total, divisor, weights[p], counts_by[p], p == 0)
         if divided:
             for i in range(len(total)):
                 mean = total[i] / (divisor[i] + (UNIT - sign(divisor[i])))
-                total[i] = base[i] + mean * elected(vote[i]) * scale * factor
+                total[i] = wide(base[i]) + mean * elected(vote[i]) * scale * factor
         else:
             for i in range(len(total)):
-                total[i] = base[i] + total[i] * elected(vote[i]) * scale * factor
+                total[i] = wide(base[i]) + total[i] * elected(vote[i]) * scale * factor
         wrong |= narrow(total, out[a:b])
     return wrong
