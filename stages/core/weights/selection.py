@@ -23,7 +23,7 @@ NONE_KEPT: Bound = (3.4028234663852886e38, 0)  # the greatest float32: no finite
 HIGH_BINS = 1 << (31 - LOW_BITS)
 BEYOND = HIGH_BINS << LOW_BITS  # above every pattern
 STRIDE = 16  # at least one element in so many is sampled: 0.1 ns per element
-SAMPLED = 1 << 19  # elements sampled of a tensor, about, where one in STRIDE would be more: 2 MiB
+SAMPLED = 1 << 18  # elements sampled of a tensor, about, where one in STRIDE would be more: 1 MiB
 SIGMAS = 5  # half width of the bracket in standard errors of the sampled rank
 VALUES = 4  # patterns that are counted one by one, at most
 REPEATED = 8  # times that each of them comes up in the sample's bracket, on average and at least
@@ -113,7 +113,7 @@ def kept_magnitudes(counting: Counting, keeps: Sequence[int], elements: int) -> 
     if not any(keeps):
         return [NONE_KEPT] * len(keeps)
     sampled = counting.sample(max(STRIDE, elements // SAMPLED))
-    brackets = [_bracket(np.sort(one), keep, elements) for one, keep in zip(sampled, keeps, strict=True)]
+    brackets = [_bracket(one, keep, elements) for one, keep in zip(sampled, keeps, strict=True)]
     gathered = [_Gathered() for _ in keeps]
     for found in counting.look(brackets):
         for one, seen in zip(gathered, found, strict=True):
@@ -129,17 +129,20 @@ def kept_magnitudes(counting: Counting, keeps: Sequence[int], elements: int) -> 
     ]
 
 
-def _bracket(ordered: Ints, keep: int, elements: int) -> Bracket:
-    """Where the keep-th greatest pattern should lie. ordered: a sample of the elements, ascending."""
+def _bracket(sample: Ints, keep: int, elements: int) -> Bracket:
+    """Where the keep-th greatest pattern should lie, by a sample of the elements."""
     if keep == 0:
         return Bracket()
-    total = len(ordered)
+    total = len(sample)
     rank = keep / elements * total
     margin = SIGMAS * math.sqrt(rank) + SIGMAS
     most, least = math.floor(rank - margin), math.ceil(rank + margin)
-    top = int(ordered[total - most]) + 1 if most >= 1 else BEYOND
-    bottom = int(ordered[total - least]) if least < total else 0
-    inside = ordered[np.searchsorted(ordered, bottom) : np.searchsorted(ordered, top)]
+    ends = [total - most] if most >= 1 else []
+    ends += [total - least] if least < total else []
+    parted = np.partition(sample, ends) if ends else sample
+    top = int(parted[total - most]) + 1 if most >= 1 else BEYOND
+    bottom = int(parted[total - least]) if least < total else 0
+    inside = sample[(bottom <= sample) & (sample < top)]
     values = tuple(np.unique(inside).tolist())
     if 0 < len(values) <= VALUES and len(inside) >= REPEATED * len(values):
         return Bracket(values[0], values[-1] + 1, values)
