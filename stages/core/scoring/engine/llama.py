@@ -1,4 +1,4 @@
-"""The forward pass of a Llama without what only training and tracing need, to the same bits.
+"""The forward pass of a Llama without what only training needs, to the same bits.
 
 The steps, their order and their kernels are those of transformers; what goes: modules round modules, tensors
 that are written once more than they are read, and places of the last layer whose logits nobody asks for.

@@ -23,16 +23,18 @@ def made(**changed: Any) -> Any:
 
 
 @pytest.mark.parametrize("changed", [{}, GROUPED, BIASED, STRETCHED])
-@pytest.mark.parametrize("keep", [0, 1, 3, 6])
-def test_a_llama_from_the_beginning_gives_the_bits_of_transformers(
-    changed: dict[str, Any], keep: int
-) -> None:
+def test_a_llama_from_the_beginning_gives_the_bits_of_transformers(changed: dict[str, Any]) -> None:
     module = made(**changed)
-    found, expected = (
-        run(IDS, use_cache=False, logits_to_keep=keep).logits for run in (forward_of(module), module)
-    )
     assert forward_of(module) is not module
-    assert torch.equal(found, expected)
+    assert torch.equal(forward_of(module)(IDS).logits, module(IDS, use_cache=False).logits)
+
+
+@pytest.mark.parametrize("keep", [1, 3, 6])
+def test_a_llama_asked_for_some_places_gives_the_logits_of_those(keep: int) -> None:
+    module = made(**GROUPED)
+    found = forward_of(module)(IDS, logits_to_keep=keep).logits
+    # no equality of bits: on another CPU a product of fewer rows may be rounded otherwise
+    torch.testing.assert_close(found, module(IDS).logits[:, -keep:], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("changed", [{}, GROUPED, BIASED, STRETCHED])
