@@ -14,6 +14,7 @@ import torch
 from transformers.modeling_outputs import CausalLMOutput
 
 from stages.core.errors import LabError
+from stages.core.scoring.engine.llama import forward_of
 from stages.core.scoring.engine.network import takes
 from stages.core.scoring.identity import LOGIT, PROBABILITY
 
@@ -75,7 +76,7 @@ class Mixture(torch.nn.Module):
             if past_key_values is not None:
                 options |= {"past_key_values": past_key_values[place], "attention_mask": attention_mask}
                 options["use_cache"] = use_cache
-            logits = member(input_ids, **options).logits[:, -logits_to_keep:]
+            logits = forward_of(member)(input_ids, **options).logits[:, -logits_to_keep:]
             found.append(torch.log_softmax(logits, dim=-1))
         return CausalLMOutput(logits=MEANS[self.rule](found, self.weights))
 

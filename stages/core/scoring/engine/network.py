@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from stages.core.scoring.engine.llama import forward_of
+
 PAD = 0  # any id: attention is causal, so what stands to the right of a row changes nothing in it
 CACHE_ARGUMENTS = ("attention_mask", "past_key_values", "use_cache")
 
@@ -65,6 +67,7 @@ class Network:
 
     def __init__(self, module: torch.nn.Module, mode: Mode = Mode.PLAIN, longest: int = 0) -> None:
         self.module, self.mode, self.longest = module, mode, longest
+        self._forward = forward_of(module)
         self.device = next(module.parameters()).device
         self._keeps, self._places, self._caches = (
             takes(module, [name]) for name in ("logits_to_keep", "position_ids", "use_cache")
@@ -122,5 +125,5 @@ class Network:
     def _call(self, tokens: torch.Tensor, keep: int, options: dict[str, Any]) -> torch.Tensor:
         if self._keeps:
             options = {**options, "logits_to_keep": keep}
-        logits: torch.Tensor = self.module(tokens, **options).logits
+        logits: torch.Tensor = self._forward(tokens, **options).logits
         return logits[:, -keep:]
