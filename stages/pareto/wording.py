@@ -47,8 +47,8 @@ def passes(count: float) -> str:
 
 
 def cost(count: float, models: int) -> str:
-    """What an answer takes: '1 pass', '2 passes, 2 models in memory'."""
-    return passes(count) + (f", {models} models in memory" if models > 1 else "")
+    """What an answer takes: '1 pass', '2 passes with 2 models in memory'."""
+    return passes(count) + (f" with {models} models in memory" if models > 1 else "")
 
 
 def p_value(p: float) -> str:

@@ -154,7 +154,7 @@ def test_an_ensemble_that_lost_a_skill_cannot_win(tmp_path: Path) -> None:
 def test_a_dearer_ensemble_that_is_only_a_little_better_does_not_win(tmp_path: Path) -> None:
     _, outcomes, found = judge(tmp_path, [Merge("ties", "close", skill(0.925, 0.90))])
     assert outcomes["close"].name == "candidate"
-    assert "in 2 passes, 2 models in memory; the difference is " in found.support[1]
+    assert "in 2 passes with 2 models in memory; the difference is " in found.support[1]
 
 
 def test_of_two_uncertain_merges_the_leader_stays_a_candidate(tmp_path: Path) -> None:

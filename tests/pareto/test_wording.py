@@ -8,6 +8,7 @@ import pytest
 from stages.pareto.measure import Number
 from stages.pareto.report.pages import parameters, short
 from stages.pareto.wording import (
+    cost,
     ordinal,
     p_value,
     passes,
@@ -53,6 +54,10 @@ def test_places_are_ordinals(place: int, text: str) -> None:
 
 def test_passes_agree_in_number() -> None:
     assert (passes(1), passes(2)) == ("1 pass", "2 passes")
+
+
+def test_a_cost_names_the_models_where_there_are_several() -> None:
+    assert (cost(1, 1), cost(1.5, 2)) == ("1 pass", "1.5 passes with 2 models in memory")
 
 
 def test_rules_by_tensor_are_written_for_people() -> None:

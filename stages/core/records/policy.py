@@ -167,7 +167,9 @@ class EnsemblePolicy(Section):
     @property
     def budget(self) -> str:
         """For messages."""
-        return f"{self.pass_budget:g} passes and {self.model_budget} models in memory"
+        passes = "pass" if self.pass_budget == 1 else "passes"
+        models = "model" if self.model_budget == 1 else "models"
+        return f"{self.pass_budget:g} {passes} and {self.model_budget} {models} in memory"
 
 
 class LooksPolicy(Section):
