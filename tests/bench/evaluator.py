@@ -13,9 +13,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import yaml
 
@@ -31,7 +34,7 @@ from stages.core.weights.plan import plan
 from tests.bench import runs, smollm
 from tests.bench.evaluator_child import now
 from tests.bench.report import machine, table
-from tests.bench.runs import ROOT
+from tests.bench.runs import ROOT, Run
 
 FORMS = ROOT / "conf/suite/lm_eval"
 SOURCES = ROOT / "data/sources"
@@ -56,11 +59,16 @@ Seconds = tuple[float, float]  # of wall, of processor time
 
 @dataclass
 class Found:
-    """Seconds per candidate and part, of ours and of the peer; of our start, once a process."""
+    """Seconds per candidate and part, of ours and of the peer; of our start, once a round.
+
+    beside: seconds per candidate of `workers` processes of ours at once.
+    """
 
     world: World
     ours: list[dict[str, Seconds]] = field(default_factory=list)
-    start: Seconds = (0.0, 0.0)
+    workers: int = 1
+    beside: list[Seconds] = field(default_factory=list)
+    start: list[Seconds] = field(default_factory=list)
     peer: list[dict[str, Seconds]] = field(default_factory=list)
     accuracy: list[dict[str, float]] = field(default_factory=list)
 
@@ -102,7 +110,22 @@ def recipe(world: World, share: float) -> Recipe:
 
 
 def ours(world: World, recipes: Sequence[Recipe], found: Found) -> None:
-    """One process for all recipes."""
+    """One process for all recipes; then `found.workers` at once, each for a share of them."""
+    run, lines = _child(world, recipes)
+    parts = [{part: tuple(seconds) for part, seconds in line["seconds"].items()} for line in lines]
+    found.ours += parts
+    found.accuracy = [line["accuracy"] for line in lines]
+    spent = [whole(each) for each in parts]
+    found.start.append((run.wall - sum(wall for wall, _ in spent), run.cpu - sum(cpu for _, cpu in spent)))
+    with ThreadPoolExecutor(found.workers) as pool:
+        shares = [recipes[place :: found.workers] for place in range(found.workers)]
+        told = [line for _, part in pool.map(partial(_child, world), shares) for line in part]
+    together = [whole(line["seconds"]) for line in told]
+    found.beside += [(wall / found.workers, cpu) for wall, cpu in together]
+
+
+def _child(world: World, recipes: Sequence[Recipe]) -> tuple[Run, list[dict[str, Any]]]:
+    """One process of ours, and what it said of each recipe."""
     job = {
         "sources": {digest: str(folder) for digest, folder in world.sources.items()},
         "cases": str(world.cases),
@@ -111,13 +134,11 @@ def ours(world: World, recipes: Sequence[Recipe], found: Found) -> None:
         "recipes": [each.to_json() for each in recipes],
     }
     run, text = runs.command(
-        [sys.executable, "-m", "tests.bench.evaluator_child"], _environment(), json.dumps(job)
+        [sys.executable, "-m", "tests.bench.as_worker", "tests.bench.evaluator_child"],
+        _environment(),
+        json.dumps(job),
     )
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    found.ours = [{part: tuple(seconds) for part, seconds in line["seconds"].items()} for line in lines]
-    found.accuracy = [line["accuracy"] for line in lines]
-    spent = [whole(parts) for parts in found.ours]
-    found.start = run.wall - sum(wall for wall, _ in spent), run.cpu - sum(cpu for _, cpu in spent)
+    return run, [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 def whole(parts: Mapping[str, Seconds]) -> Seconds:
@@ -172,13 +193,13 @@ def peer(world: World, candidate: Recipe, place: Path) -> tuple[dict[str, Second
     return {"write": writing, "lm_eval": (run.wall, run.cpu)}, accuracy
 
 
-def measure(model: str, asked: argparse.Namespace, place: Path) -> Found:
+def measure(model: str, items: int, asked: argparse.Namespace, place: Path) -> Found:
     """Run everything that was asked for. Raises AssertionError where both do not answer alike."""
-    world = MODELS[model](place, asked.items)
-    found = Found(world)
+    world = MODELS[model](place, items)
+    found = Found(world, workers=asked.workers)
     recipes = [recipe(world, (number + 1) / (asked.candidates + 1)) for number in range(asked.candidates)]
-    ours(world, recipes, found)
-    for number in range(asked.peers):
+    for number in range(asked.peers):  # in turns, so that what else the machine does falls on both
+        ours(world, recipes, found)
         seconds, accuracy = peer(world, recipes[number], place)
         found.peer.append(seconds)
         for task, score in accuracy.items():
@@ -203,15 +224,20 @@ def section(model: str, found: Found) -> str:
     lines = [[name, *_spreads(runs), "", ""] for name, runs in rows.items()]
     ratios = [f"{middle[kind] / median([run[kind] for run in own]):.1f} ×" for kind in (0, 1)]
     lines.append(["ours: merge into the resident model, answer", *_spreads(own), *ratios])
+    starts = list(zip(*found.start, strict=True))
     lines += [[f"… {part}", *_spreads([run[part] for run in found.ours]), "", ""] for part in found.ours[0]]
-    lines.append(["our start, once a process", *(f"{seconds:.2f}" for seconds in found.start), "", ""])
-    shared = [median([run[kind] for run in own]) + found.start[kind] / MANY for kind in (0, 1)]
+    lines.append(["our start, once a process", *_spreads(found.start), "", ""])
+    shared = [median([run[kind] for run in own]) + median(starts[kind]) / MANY for kind in (0, 1)]
     ratios = [f"{middle[kind] / shared[kind]:.1f} ×" for kind in (0, 1)]
     lines.append(
         [f"ours with its start, shared by {MANY} candidates", *(f"{s:.2f}" for s in shared), *ratios]
     )
+    if found.beside:
+        pace = [median([run[kind] for run in found.beside]) for kind in (0, 1)]
+        ratios = [f"{middle[kind] / pace[kind]:.1f} ×" for kind in (0, 1)]
+        lines.append([f"ours, {found.workers} processes at once", *_spreads(found.beside), *ratios])
     title = f"{model}: {found.world.items} items in {len(found.world.form_of)} tasks"
-    title += f"; {len(own)} candidates of ours, {len(other)} of the peer"
+    title += f"; {len(found.accuracy)} candidates of ours in each of {len(other)} rounds, one of the peer"
     return table(title, ["per candidate", "wall s", "CPU s", "peer / ours, wall", "peer / ours, CPU"], lines)
 
 
@@ -229,7 +255,9 @@ WHERE = """
 Where the rest goes. *Peer*: interpreter and imports, lm-eval's index of all its built-in tasks, data sets
 read and requests rendered again, the model built and loaded again, every prompt run again for each choice and
 each generation, logits and their normalisation over the whole vocabulary at every place. *Ours*: nearly all
-of *answers* is the forward pass itself; the rest is gathering and decoding. One thread on both sides.
+of *answers* is the forward pass itself; the rest is gathering and decoding. One thread on both sides. With
+several processes at once, as the pipeline deals candidates to workers, a candidate takes its wall time
+divided by their number; the peer runs one command at a time.
 """
 
 
@@ -251,9 +279,10 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     words = argparse.ArgumentParser(prog="python -m tests.bench.evaluator", description=__doc__)
     words.add_argument("--models", default="pico", help=f"the parents, by comma: {', '.join(MODELS)}")
-    words.add_argument("--items", type=int, default=40, help="of each task")
+    words.add_argument("--items", default="40", help="of each task: one number, or one a model, by comma")
     words.add_argument("--candidates", type=int, default=10, help="that ours evaluates, in one process")
-    words.add_argument("--peers", type=int, default=3, help="of them that the peer evaluates too")
+    words.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of ours at once")
+    words.add_argument("--peers", type=int, default=3, help="rounds: one candidate of the peer in each")
     words.add_argument("--folder", type=Path, help="where folders are made; removed afterwards")
     words.add_argument("--out", type=Path, default=OUT)
     return words
@@ -265,9 +294,10 @@ def main(words: Sequence[str] | None = None) -> dict[str, Found]:
     asked = arguments().parse_args(given)
     load = os.getloadavg()[0]
     found = {}
-    for model in asked.models.split(","):
+    models, items = asked.models.split(","), [int(each) for each in asked.items.split(",")]
+    for model, many in zip(models, items if len(items) > 1 else items * len(models), strict=True):
         with tempfile.TemporaryDirectory(dir=asked.folder, prefix="bench-") as place:
-            found[model] = measure(model, asked, Path(place))
+            found[model] = measure(model, many, asked, Path(place))
     text = report([section(model, each) for model, each in found.items()], given, load)
     _say(text)
     write_text(asked.out, text)
