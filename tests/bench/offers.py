@@ -30,6 +30,9 @@ IMPORTS = (
 STATISTICS = ("stages.core.weights.statistics", "Known", "gather")
 """Module, class and name of the function that works out the statistics of one tensor, for --profile."""
 
+HASHES = tuple(("stages.core.weights.hashing", "Paired", name) for name in ("update", "update_beside"))
+"""The same of the functions that hash without hashlib."""
+
 
 class Offer:
     """What one job hands to the engine. job: as Bench.run makes it; planned: its plan."""

@@ -1,7 +1,7 @@
 """Where the time of a run goes: counters at the system calls and at SHA-256, and around the statistics.
 
 They see whatever the engine does, however it is written, as long as one thread does it all: a second within a
-call to read, within hashlib or within the statistics counts there (the innermost counts), every other as
+call to read, within SHA-256 or within the statistics counts there (the innermost counts), every other as
 `rest`, which in a merge is the arithmetic and its bookkeeping, in a copy the loop.
 """
 
@@ -70,8 +70,9 @@ def watch(*, merging: bool) -> Parts:
 
     setattr(hashlib, "sha256", Sha256)  # noqa: B010 -- a type checker would refuse the assignment
     if merging:
-        from tests.bench.offers import STATISTICS as PLACE
-
-        owner = getattr(importlib.import_module(PLACE[0]), PLACE[1])
-        setattr(owner, PLACE[2], parts.counted(STATISTICS, getattr(owner, PLACE[2])))
+        offers = importlib.import_module("tests.bench.offers")
+        for part, places in ((STATISTICS, (offers.STATISTICS,)), (HASHING, offers.HASHES)):
+            for module, class_name, name in places:
+                owner = getattr(importlib.import_module(module), class_name)
+                setattr(owner, name, parts.counted(part, getattr(owner, name)))
     return parts

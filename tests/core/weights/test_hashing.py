@@ -169,5 +169,5 @@ def test_an_error_while_hashing_is_raised_where_bytes_are_added_or_wanted(thread
 
 
 def test_the_constants_are_those_of_the_standard() -> None:
-    assert sha256.ROUNDS.tolist() == CONSTANTS
+    assert sha256.CONSTANTS == CONSTANTS
     assert [hex(word) for word in (CONSTANTS[0], CONSTANTS[63])] == ["0x428a2f98", "0xc67178f2"]
