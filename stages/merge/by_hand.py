@@ -11,7 +11,6 @@ The same recipe gives the same bytes in every file but run.json.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,9 +26,10 @@ from stages.core.records.manifest import Manifest
 from stages.core.records.recipe import Recipe
 from stages.core.sandbox.levels import Isolation
 from stages.core.sandbox.limits import Limits
-from stages.core.weights import budget, registry
+from stages.core.weights import budget, hashing, registry
 from stages.core.weights import plan as plans
 from stages.core.weights.fitting import FLOATS
+from stages.core.weights.kernels import ready
 from stages.core.weights.numerics import NUMERICS
 from stages.core.weights.plan import Plan
 from stages.core.weights.reader import Checkpoint
@@ -45,6 +45,7 @@ SECONDS_PER_BYTE: Final = 1e-7  # of a worker, at the least: 10 MB/s, a slow dis
 PROGRESS_STEPS: Final = 20  # one line each where there is no terminal
 PROCEDURE: Final = "by hand"
 THREADS: Final = min(4, os.cpu_count() or 1)  # more wait for the disk
+KERNEL_BYTES: Final = 1 << 28  # hashed by hashlib in the time that it takes to load a kernel, twice
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,20 @@ class _Taken:
 
 
 def _taken(found: Sequence[Model], memory: Memory) -> _Taken:
-    with ThreadPoolExecutor(THREADS) as pool:  # hashing leaves the interpreter's lock
-        family = tuple(pool.map(lambda model: hand_family.acquired(model, memory.digests), found))
+    large = [path for model in found for path in hand_family.unhashed(model)]
+    digests = memory.digests.digests(large, _hashed)
+    family = tuple(hand_family.acquired(model, digests) for model in found)
     return _Taken(family, {one.folder: one.found.digest(manifests.CARD) for one in found if one.manifest})
+
+
+def _hashed(paths: Sequence[Path]) -> list[str]:
+    """sha256 of files; two at a time, by the kernel, where they are worth loading it."""
+    pair = None
+    if sum(path.stat().st_size for path in paths) >= KERNEL_BYTES and (folder := ready.hashing()):
+        from stages.core.weights.kernels.fast import pair_from  # 50 ms
+
+        pair = pair_from(folder)
+    return hashing.of_files(paths, threads=THREADS, pair=pair)
 
 
 def _merged(

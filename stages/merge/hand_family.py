@@ -4,7 +4,7 @@ Each small file is read once: what was judged is what is compared and hashed, an
 is held against that hash.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from stages.core.records.canonical import Json
 from stages.core.records.files import sha256_bytes
 from stages.core.records.manifest import FileRecord, Manifest
 from stages.core.records.problem import Problem, refuse
-from stages.core.records.seen import Seen
 from stages.core.weights import registry, scan
 from stages.core.weights.plan import Plan
 from stages.core.weights.scan import BY_HAND, Look
@@ -103,8 +102,15 @@ def unreviewed(models: Sequence[Model], *, allowed: bool) -> tuple[str, ...]:
     return tuple(one.id for one in lacking)
 
 
-def acquired(model: Model, digests: Seen) -> Parent:
-    """A parent with its manifest and card; without a card, with a manifest computed now or remembered.
+def unhashed(model: Model) -> list[Path]:
+    """Its large files, whose digests no manifest tells; none of a model that has one."""
+    if model.manifest:
+        return []
+    return [path for path in readable(model.folder, BY_HAND) if path.name not in model.found.documents]
+
+
+def acquired(model: Model, digests: Mapping[Path, str]) -> Parent:
+    """A parent with its manifest and card; without a card, with a manifest made now. digests: of `unhashed`.
 
     Raises BadCheckpoint (`file-altered`) if a small file is not the one of its manifest.
     """
@@ -125,14 +131,14 @@ def provisional(model: Model) -> Parent:
     return Parent(model.id, model.role, model.folder, model.manifest or stand_in, model.card)
 
 
-def _hashed(model: Model, digests: Seen) -> Manifest:
+def _hashed(model: Model, digests: Mapping[Path, str]) -> Manifest:
     """The manifest that acquiring would give it, but for what a lenient scan passes over."""
     files = {}
     for path in readable(model.folder, BY_HAND):
         if path.name in model.found.documents:
             record = FileRecord(model.found.digest(path.name), len(model.found.documents[path.name]))
         else:
-            record = FileRecord(digests.digest(path), path.stat().st_size)
+            record = FileRecord(digests[path], path.stat().st_size)
         files[path.name] = record
     return Manifest({name: record for name, record in files.items() if name not in manifests.BESIDE})
 

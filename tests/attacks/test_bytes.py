@@ -29,6 +29,7 @@ from stages.core.records.evidence import TaskEvidence
 from stages.core.records.files import sha256_bytes, sha256_file
 from stages.core.sandbox.dialogue import Dialogue
 from stages.core.sandbox.limits import Limits
+from stages.core.weights import hashing
 from stages.eval.store import EvidenceStore
 from stages.merge import by_hand, elsewhere, rebuild
 from stages.merge.build import Workshop
@@ -170,7 +171,7 @@ def test_a_parent_that_was_verified_and_is_then_changed_is_refused(
     name: str, family: Path, tmp_path: Path, unharmed: Unharmed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = Memory(tmp_path / "memory")
-    memory.digests.digest(family / "left" / WEIGHTS)  # known by its stamp: it would not be hashed again
+    memory.digests.digests([family / "left" / WEIGHTS], hashing.of_files)  # from now on known by its stamp
     look = Memory.look
 
     def racing(self: Memory, *given: object) -> object:

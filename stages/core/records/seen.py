@@ -8,11 +8,11 @@ What is remembered is a cache: wrong content is found by `mergelab verify`, whic
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stages.core.errors import LabError
 from stages.core.records.canonical import read_json, write_json
-from stages.core.records.files import sha256_file
 
 SETTLED_NS = 2_000_000_000
 MOST = 4096  # files remembered; the oldest go first
@@ -29,14 +29,17 @@ class Seen:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def digest(self, file: Path) -> str:
-        """sha256 of a file: remembered, or taken now and remembered."""
-        before = file.stat()
-        known = self._load().get(stamp(before))
-        if known is None:
-            known = sha256_file(file)
-            self.note([(file, stamp(before), known)])
-        return known
+    def digests(
+        self, files: Sequence[Path], hashed: Callable[[Sequence[Path]], Sequence[str]]
+    ) -> dict[Path, str]:
+        """sha256 of each file: remembered, or taken now and remembered; `hashed` takes several at once."""
+        known = self._load()
+        before = {file: stamp(file.stat()) for file in files}
+        found = {file: known[before[file]] for file in files if before[file] in known}
+        lacking = [file for file in before if file not in found]
+        taken = dict(zip(lacking, hashed(lacking), strict=True))
+        self.note([(file, before[file], sha256) for file, sha256 in taken.items()])
+        return found | taken
 
     def stamp(self, file: Path, sha256: str) -> str | None:
         """The stamp of a file if it is remembered to have that digest."""

@@ -1,7 +1,7 @@
 """Digests are remembered for exactly as long as a file was not touched."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,10 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+def digest(memory: Seen, file: Path) -> str:
+    return memory.digests([file], lambda files: [sha256_file(one) for one in files])[file]
+
+
 def in_place_with_the_old_time(path: Path) -> None:
     before = path.stat()
     with path.open("r+b") as stream:
@@ -42,9 +46,13 @@ def test_a_file_is_hashed_once(
     weights: Path, tmp_path: Path, settled: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    monkeypatch.setattr(seen, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+
+    def taken(files: Sequence[Path]) -> list[str]:
+        hashed.extend(files)
+        return [sha256_file(file) for file in files]
+
     for _ in range(3):
-        assert Seen(tmp_path / "seen.json").digest(weights) == sha256_bytes(b"weights")
+        assert Seen(tmp_path / "seen.json").digests([weights], taken) == {weights: sha256_bytes(b"weights")}
     assert hashed == [weights]
 
 
@@ -53,18 +61,18 @@ def test_a_change_that_keeps_size_and_time_is_noticed(
     weights: Path, tmp_path: Path, settled: None, change: Callable[[Path], None]
 ) -> None:
     memory = Seen(tmp_path / "seen.json")
-    assert memory.digest(weights) == sha256_bytes(b"weights")
+    assert digest(memory, weights) == sha256_bytes(b"weights")
     mtime, ctime = weights.stat().st_mtime_ns, weights.stat().st_ctime_ns
     while weights.stat().st_ctime_ns == ctime:  # until the file system's clock has ticked
         change(weights)
     assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (7, mtime)
     assert memory.stamp(weights, sha256_bytes(b"weights")) is None
-    assert memory.digest(weights) == sha256_bytes(b"WEIGHTS")
+    assert digest(memory, weights) == sha256_bytes(b"WEIGHTS")
 
 
 def test_a_file_that_has_just_changed_is_not_remembered(weights: Path, tmp_path: Path) -> None:
     memory = Seen(tmp_path / "seen.json")
-    memory.digest(weights)
+    digest(memory, weights)
     assert memory.stamp(weights, sha256_bytes(b"weights")) is None
     assert not (tmp_path / "seen.json").exists()
 
@@ -73,7 +81,7 @@ def test_a_stamp_is_given_only_for_the_digest_remembered(
     weights: Path, tmp_path: Path, settled: None
 ) -> None:
     memory = Seen(tmp_path / "seen.json")
-    memory.digest(weights)
+    digest(memory, weights)
     assert memory.stamp(weights, sha256_bytes(b"weights")) == stamp(weights.stat())
     assert memory.stamp(weights, sha256_bytes(b"other")) is None
 
@@ -90,14 +98,14 @@ def test_a_digest_of_other_bytes_than_the_stamp_saw_is_not_noted(
 
 def test_a_spoilt_memory_is_an_empty_one(weights: Path, tmp_path: Path, settled: None) -> None:
     (tmp_path / "seen.json").write_text("{")
-    assert Seen(tmp_path / "seen.json").digest(weights) == sha256_bytes(b"weights")
+    assert digest(Seen(tmp_path / "seen.json"), weights) == sha256_bytes(b"weights")
     (tmp_path / "seen.json").write_text("[]")
-    assert Seen(tmp_path / "seen.json").digest(weights) == sha256_bytes(b"weights")
+    assert digest(Seen(tmp_path / "seen.json"), weights) == sha256_bytes(b"weights")
 
 
 def test_without_a_place_nothing_is_remembered(weights: Path, settled: None) -> None:
     memory = Seen(None)
-    assert memory.digest(weights) == sha256_bytes(b"weights")
+    assert digest(memory, weights) == sha256_bytes(b"weights")
     assert memory.stamp(weights, sha256_bytes(b"weights")) is None
 
 

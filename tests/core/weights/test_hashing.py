@@ -5,12 +5,14 @@ import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from stages.core.weights import hashing
 from stages.core.weights.hashing import AHEAD, PATIENCE, STORED, Hashing, Pair, Paired
 from stages.core.weights.kernels import sha256
 from stages.core.weights.threads import Threads
@@ -68,8 +70,8 @@ def test_one_stream_alone_is_hashed_as_hashlib_does(pair: Pair, size: int) -> No
 @pytest.mark.parametrize("sizes", [(0, 700), (64, 64), (700, 701), (63, 1000), (129, 64)])
 def test_two_streams_of_other_bytes_do_not_mix(pair: Pair, sizes: tuple[int, int]) -> None:
     one, other = (random.Random(size).randbytes(size) for size in sizes)
-    hashing = Hashing(pair=pair)
-    digests = hashing.digest(), hashing.digest()
+    beside = Hashing(pair=pair)
+    digests = beside.digest(), beside.digest()
     for digest, data in zip(digests, (one, other), strict=True):
         digest.update(memoryview(data))
     for _ in range(2):
@@ -83,8 +85,8 @@ def test_buffers_of_any_sizes_from_many_files_in_any_order(pair: Pair, threads: 
     files = [draws.randbytes(draws.randrange(3000)) for _ in range(5)]
     buffers = [cut(data, draws) for data in files]
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        hashing = Hashing(pool if threads else None, pair)
-        digests = [hashing.digest() for _ in files]
+        beside = Hashing(pool if threads else None, pair)
+        digests = [beside.digest() for _ in files]
         turns = [place for place, pieces in enumerate(buffers) for _ in pieces]
         draws.shuffle(turns)
         left = [iter(pieces) for pieces in buffers]
@@ -106,6 +108,21 @@ def test_without_a_pair_hashlib_hashes_in_order(threads: int) -> None:
         assert digest.hexdigest() == expected(buffers)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_whole_files_are_hashed_several_at_once(pair: Pair, threads: int, tmp_path: Path) -> None:
+    draws = random.Random(7)
+    files = {tmp_path / f"{place}": draws.randbytes(draws.randrange(4000)) for place in range(9)}
+    files[tmp_path / "empty"] = b""
+    for path, data in files.items():
+        path.write_bytes(data)
+    found = hashing.of_files(list(files), threads=threads, pair=pair)
+    assert found == [expected([data]) for data in files.values()]
+
+
+def test_no_file_is_hashed_to_nothing() -> None:
+    assert hashing.of_files([]) == []
+
+
 def test_two_files_are_hashed_together_and_one_alone_after_a_moment() -> None:
     together = []
 
@@ -113,8 +130,8 @@ def test_two_files_are_hashed_together_and_one_alone_after_a_moment() -> None:
         together.append((blocks, data.obj is not more.obj))
         plainly(state, data, other, more, blocks)
 
-    hashing = Hashing(pair=seen)
-    one, other = hashing.digest(), hashing.digest()
+    beside = Hashing(pair=seen)
+    one, other = beside.digest(), beside.digest()
     for _ in range(PATIENCE):
         one.update(memoryview(bytes(128)))
     assert together == []

@@ -17,6 +17,7 @@ import numpy as np
 
 from stages.core.records.canonical import Json
 from stages.core.weights.backend import Block, Bytes, Source, not_finite, overflow
+from stages.core.weights.hashing import Pair
 from stages.core.weights.header import ITEMSIZE
 from stages.core.weights.kernels import ready
 from stages.core.weights.kernels.catalogue import kernel
@@ -49,7 +50,7 @@ class Fast:
         needed = ready.needed(plan)
         for one in needed:
             load(folder, one)  # before there are threads, which would load it twice
-        self.pair = partial(_pair, load(folder, ready.HASHING)) if ready.HASHING in needed else None
+        self.pair = pair_from(folder) if ready.HASHING in needed else None
 
     def finite(self, row: Bytes, dtype: str) -> bool:
         """Whether no element of a row is a NaN or an infinity."""
@@ -182,6 +183,11 @@ class Fast:
     def counters(self, source: Source) -> Sequence[Callable[..., int]]:
         """The kernels that count magnitudes, in the order of ready.COUNTING."""
         return [self._kernel(source, name) for name in ready.COUNTING]
+
+
+def pair_from(folder: Path) -> Pair:
+    """What hashes two files at once, of the kernel in a folder that `ready.ensure` or `hashing` filled."""
+    return partial(_pair, load(folder, ready.HASHING))
 
 
 def _pair(

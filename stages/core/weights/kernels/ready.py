@@ -10,7 +10,7 @@ import os
 import platform
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -83,15 +83,24 @@ def ensure(plan: Plan, on_compile: Callable[[int, int], None] | None = None) -> 
     The first time for a method and its types this takes 5 to 20 s; on_compile: how many are done, of all.
     None if the plan has no kernels, or the folder cannot be made or may be written by anyone else.
     """
+    return _filled(needed(plan), on_compile)
+
+
+def hashing() -> Path | None:
+    """The folder, with the kernel that hashes two files at once in it; None where hashlib has to do."""
+    return _filled([HASHING] if HASHES in _processor().split() else [])
+
+
+def _filled(kernels: Sequence[Kernel], on_compile: Callable[[int, int], None] | None = None) -> Path | None:
     place = folder()
-    if place is None or not needed(plan):
+    if place is None or not kernels:
         return None
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _ours(place):
             return None
         with _turn:
-            lacking = missing(plan)
+            lacking = [one for one in kernels if not (place / one.file).exists()]
             for done, one in enumerate(lacking, start=1):
                 from stages.core.weights.kernels import compiling
 
