@@ -18,9 +18,10 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from threading import Condition
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 AHEAD = 4  # buffers of a file that may wait to be hashed: they bound the memory that hashing holds
 PATIENCE = 2  # buffers of a file that wait for those of another
@@ -39,6 +40,8 @@ class Paired:
     """One SHA-256 whose blocks a `Pair` works out, beside those of another or alone (FIPS 180-4)."""
 
     def __init__(self, pair: Pair) -> None:
+        import numpy as np  # where a kernel hashes: whatever plans imports none
+
         self._pair = pair
         self._words = np.array(BEGINNING, np.uint32)[STORED]
         self._rest = b""  # of a block under way
@@ -64,7 +67,7 @@ class Paired:
         length = self._bytes + len(self._rest)
         zeros = (55 - length) % BLOCK
         self.update(memoryview(b"\x80" + bytes(zeros) + (8 * length).to_bytes(8, "big")))
-        words = np.empty_like(self._words)
+        words = self._words.copy()
         words[STORED] = self._words
         return words.astype(">u4").tobytes().hex()
 
