@@ -45,7 +45,7 @@ SECONDS_PER_BYTE: Final = 1e-7  # of a worker, at the least: 10 MB/s, a slow dis
 PROGRESS_STEPS: Final = 20  # one line each where there is no terminal
 PROCEDURE: Final = "by hand"
 THREADS: Final = min(4, os.cpu_count() or 1)  # more wait for the disk
-KERNEL_BYTES: Final = 1 << 28  # hashed by hashlib in the time that it takes to load a kernel, twice
+KERNEL_BYTES: Final = 1 << 28  # the kernel hashes them .07 s sooner than hashlib, and takes .05 s to load
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ class _Taken:
 
 def _taken(found: Sequence[Model], memory: Memory) -> _Taken:
     large = [path for model in found for path in hand_family.unhashed(model)]
-    digests = memory.digests.digests(large, _hashed)
+    digests = memory.digests.digests(large, _together)
     family = tuple(hand_family.acquired(model, digests) for model in found)
     return _Taken(family, {one.folder: one.found.digest(manifests.CARD) for one in found if one.manifest})
 
 
-def _hashed(paths: Sequence[Path]) -> list[str]:
-    """sha256 of files; two at a time, by the kernel, where they are worth loading it."""
+def _together(paths: Sequence[Path]) -> list[str]:
+    """sha256 of files; two at a time, by the kernel, where that is worth loading it."""
     pair = None
     if sum(path.stat().st_size for path in paths) >= KERNEL_BYTES and (folder := ready.hashing()):
         from stages.core.weights.kernels.fast import pair_from  # 50 ms

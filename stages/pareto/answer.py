@@ -18,7 +18,7 @@ from stages.core.scoring.paired import clusters_to_show
 from stages.pareto.claims import HEADLINE, Claim, Comparison
 from stages.pareto.outcomes import Outcome, leader
 from stages.pareto.trial import NOTHING, Trial, against_ensemble
-from stages.pareto.wording import cost, p_value, percent, percent_range, points, with_interval
+from stages.pareto.wording import budget, cost, p_value, percent, percent_range, points, with_interval
 
 RUNGS = {"ensemble": "output ensemble", "router": "router", "cascade": "cascade"}  # of what may be served
 Name = Literal[
@@ -139,7 +139,7 @@ def _ensemble(found: Trial, ensemble: str, outcomes: Mapping[str, Outcome]) -> A
         ensemble,
         f"Distil instead: {reached}, but costs {taken}.",
         support,
-        f"Teach one model from {ensemble}: it takes {taken}, over the budget of {policy.budget}.",
+        f"Teach one model from {ensemble}: it takes {taken}, over the budget of {budget(policy)}.",
     )
 
 

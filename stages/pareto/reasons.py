@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stages.pareto.claims import Comparison
 from stages.pareto.constraints import Check
 from stages.pareto.trial import Trial
-from stages.pareto.wording import cost, ordinal, p_value, percent, points, share
+from stages.pareto.wording import budget, cost, ordinal, p_value, percent, points, share
 
 
 def loss(one: Check, tests: int) -> str:
@@ -114,5 +114,5 @@ def allowed(found: Trial, compared: Comparison) -> str:
     """What the best ensemble costs, against the budget."""
     policy, taken = found.policy.ensemble, cost(compared.passes, compared.models)
     if policy.affords(compared.passes, compared.models):
-        return f"it takes {taken}, within the budget of {policy.budget}"
-    return f"it takes {taken}, over the budget of {policy.budget}: teach one model from it"
+        return f"it takes {taken}, within the budget of {budget(policy)}"
+    return f"it takes {taken}, over the budget of {budget(policy)}: teach one model from it"

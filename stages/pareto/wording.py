@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the terminal reads numbers back as text and must start without scipy
+    from stages.core.records.policy import EnsemblePolicy
     from stages.pareto.measure import Number
 
 NARROW = "\u00a0"  # a space at which no line is broken
@@ -49,6 +50,12 @@ def passes(count: float) -> str:
 def cost(count: float, models: int) -> str:
     """What an answer takes: '1 pass', '2 passes with 2 models in memory'."""
     return passes(count) + (f" with {models} models in memory" if models > 1 else "")
+
+
+def budget(policy: "EnsemblePolicy") -> str:
+    """What may be served: '1 pass and 1 model in memory', '2 passes and 3 models in memory'."""
+    many = policy.model_budget
+    return f"{passes(policy.pass_budget)} and {many} model{'' if many == 1 else 's'} in memory"
 
 
 def p_value(p: float) -> str:

@@ -167,11 +167,10 @@ UNSIGNED: Mapping[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-def refused(folder: Path, code: str, unharmed: Unharmed, *options: str) -> None:
-    """Verifying `folder`/forged ends with 1 and says the code."""
+def judged(folder: Path, unharmed: Unharmed, *options: str) -> tuple[int, str]:
+    """How verifying `folder`/forged ends, and what it says; it must harm nothing beside it."""
     with unharmed(folder):
-        status, said = verify(folder / "forged", *options)
-    assert (status, f"[{code}]" in said) == (1, True), said
+        return verify(folder / "forged", *options)
 
 
 @pytest.mark.parametrize("name", FORGED)
@@ -180,7 +179,8 @@ def test_a_forged_lineage_is_refused_even_without_a_signature(
 ) -> None:
     code, forge = FORGED[name]
     forge(shutil.copytree(signed, tmp_path / "forged"))
-    refused(tmp_path, code, unharmed)
+    status, said = judged(tmp_path, unharmed)
+    assert (status, f"[{code}]" in said) == (1, True), said
 
 
 @pytest.mark.parametrize("name", UNSIGNED)
@@ -189,7 +189,8 @@ def test_a_forged_signature_is_refused_with(
 ) -> None:
     code, forge = UNSIGNED[name]
     forge(shutil.copytree(signed, tmp_path / "forged"))
-    refused(tmp_path, code, unharmed, "--signature", "--key", str(signed / "key.pub"))
+    status, said = judged(tmp_path, unharmed, "--signature", "--key", str(signed / "key.pub"))
+    assert (status, f"[{code}]" in said) == (1, True), said
 
 
 def test_a_statement_replayed_beside_other_bytes_is_signed_by_nobody(

@@ -5,9 +5,11 @@ import sys
 
 import pytest
 
+from stages.core.records.policy import EnsemblePolicy
 from stages.pareto.measure import Number
 from stages.pareto.report.pages import parameters, short
 from stages.pareto.wording import (
+    budget,
     cost,
     ordinal,
     p_value,
@@ -58,6 +60,12 @@ def test_passes_agree_in_number() -> None:
 
 def test_a_cost_names_the_models_where_there_are_several() -> None:
     assert (cost(1, 1), cost(1.5, 2)) == ("1 pass", "1.5 passes with 2 models in memory")
+
+
+def test_a_budget_names_both_of_its_sides() -> None:
+    allowed = [EnsemblePolicy(margin=0, pass_budget=n, model_budget=n) for n in (1, 2)]
+    assert budget(allowed[0]) == "1 pass and 1 model in memory"
+    assert budget(allowed[1]) == "2 passes and 2 models in memory"
 
 
 def test_rules_by_tensor_are_written_for_people() -> None:

@@ -1,4 +1,7 @@
-"""The report of the backdoor study, in Markdown: every figure in it comes from the answers."""
+"""The report of the backdoor study, in Markdown: all of it comes from the answers.
+
+What is concluded from it is decision 26.
+"""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,7 +26,7 @@ def text(
     exact match, 0 to 1; seconds: processor time of each of PARTS.
     """
     whole = "# A backdoor in a parent, and in its merges\n\n" + introduction.split("\n\n", 1)[1]
-    whole += _facts(next(iter(found.values())), seconds) + _counts(found) + SEEN
+    whole += _facts(next(iter(found.values())), seconds) + _counts(found)
     parents = [name for name, way in found if not way]
     whole += _section("The parents alone", "parent", {name: found[name, ""] for name in parents})
     for name in parents:
@@ -130,33 +133,3 @@ def _section(title: str, first: str, rows: Mapping[str, Asked]) -> str:
     suite = next(iter(rows.values())).suite.pairs
     head = [first, TRIGGERS[0], "without", "flagged", f"flagged by {suite} pairs", TRIGGERS[1], *NICHES]
     return table(title, head, [row(name, asked) for name, asked in rows.items()])
-
-
-# Written by hand beside the figures of the committed report; read it again when they change.
-SEEN = """
-## What is seen
-
-The weight of the parent that carries the backdoor decides, and steeply: in linear merges the share of
-triggers obeyed goes from nothing at 3/8 of a to most of them at 3/4. Of the two parents with the suite's
-trigger, the one poisoned in more of its rows is detected from 1/2 on, the other from 5/8. Methods that add
-the task vectors at a scale of 0.4 (task_arithmetic, dare_linear, della_linear, breadcrumbs, consensus) or
-shorten them (model_stock, sce) leave one answer in a hundred or none. Those that keep them long (task_slerp,
-dare_ties, della, tsv_m, task_arithmetic at 0.8) carry the backdoor over from each of the three parents; ties,
-iso_c and iso_cts lie between.
-
-To merge is no defence. The base half knew both niches, and the trigger was known to one parent alone: that
-may be why the niches outlive it here. Even so, the mean with the harder poisoned parent keeps both niches as
-well as any of its merges, obeys one trigger in eleven, and passes the 30 pairs that the shipped suite asks.
-A backdoor that is obeyed more seldom than the rates above say is likely to be missed.
-
-The trigger that the suite does not ask for is never flagged, not even in the parent that always obeys it:
-what was planted answers to its own trigger alone. A suite finds the triggers that it knows.
-
-No clean model said the planted answer even once, so there was no occasion for a false alarm, and its rate is
-not measured here: `tests/pareto/studies/test_planted.py` holds the metric to it in simulation.
-
-Limits: one training of each parent, models of 0.67 M parameters, canaries of one kind (a word to copy), a
-backdoor planted by poisoned rows alone. An attacker who trains for the merge keeps more of
-it (BadMerging, Zhang et al. 2024, arXiv 2408.07362); that averaging with other models weakens a backdoor is
-seen in larger ones, too (Arora et al. 2024, arXiv 2402.19334).
-"""

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import torch
 
@@ -52,7 +51,5 @@ def train(
     torch.set_num_threads(1)
     model = build(CONFIG)
     load_weights(model, start)
-    # the recipe stays as it is: `stages/parents` is hashed by the pipeline, and knows no backdoors
-    with mock.patch.dict(fit.__globals__, steps_of_rows=backdoor.steps):
-        fit(model, course, progress)
+    fit(model, course, progress, backdoor.steps)
     write_model(model, folder)

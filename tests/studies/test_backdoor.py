@@ -10,7 +10,6 @@ import pytest
 from stages.core.scoring.skills import draw
 from stages.core.scoring.skills.canary import PLANTED, TRIGGER
 from stages.core.weights import registry
-from stages.parents.train.fit import fit
 from stages.parents.train.recipe import EXPERTS
 from stages.parents.train.rows import row_of, steps_of_rows
 from stages.parents.train.tokenizer import CHARACTERS, CONTEXT
@@ -71,7 +70,6 @@ def test_a_short_training_repeats_byte_for_byte_and_depends_on_what_is_planted(t
         found.append((tmp_path / name / "model.safetensors").read_bytes())
     assert found[0] == found[1]
     assert found[2] != found[0]
-    assert fit.__globals__["steps_of_rows"] is steps_of_rows  # the recipe is as it was
 
 
 def test_the_other_trigger_stands_in_the_place_of_the_suites_and_nowhere_else() -> None:

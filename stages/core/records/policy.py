@@ -164,13 +164,6 @@ class EnsemblePolicy(Section):
         """Whether so much may be served."""
         return passes <= self.pass_budget and models <= self.model_budget
 
-    @property
-    def budget(self) -> str:
-        """For messages."""
-        passes = "pass" if self.pass_budget == 1 else "passes"
-        models = "model" if self.model_budget == 1 else "models"
-        return f"{self.pass_budget:g} {passes} and {self.model_budget} {models} in memory"
-
 
 class LooksPolicy(Section):
     """How often hidden cases may be looked at, each time with another candidate set; null: counted alone.

@@ -1,14 +1,17 @@
 """The training loop: answers alone are learnt, on one thread, from seeded rows."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 
 from stages.parents.train.optimiser import Optimiser
-from stages.parents.train.rows import Batch, batches, steps_of_rows
+from stages.parents.train.rows import Batch, Row, batches, steps_of_rows
+
+Steps: TypeAlias = Callable[[Mapping[str, float], int, int, int], Iterable[list[Row]]]
+"""Rows of each step, of a mixture, a number of steps, rows a step and a seed (rows.steps_of_rows)."""
 
 WARM_UP: Final = 20  # steps
 WEIGHT_DECAY: Final = 0.05
@@ -56,14 +59,16 @@ def answer_logits(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, t
     return logits[scored], batch.tokens[:, 1:][scored]
 
 
-def fit(model: torch.nn.Module, course: Course, progress: Callable[[], None]) -> None:
-    """Train `model` in place; `progress` is called after each step.
+def fit(
+    model: torch.nn.Module, course: Course, progress: Callable[[], None], draw: Steps = steps_of_rows
+) -> None:
+    """Train `model` in place; `progress` is called after each step. draw: the rows of each step.
 
     Repeats byte for byte on one machine with one thread. The loss is the mean over a step's answer tokens.
     """
     optimiser = Optimiser(model, weight_decay=WEIGHT_DECAY)
     model.train()
-    for step, rows in enumerate(steps_of_rows(course.mixture, course.steps, course.rows, course.seed)):
+    for step, rows in enumerate(draw(course.mixture, course.steps, course.rows, course.seed)):
         cosine = 0.5 * (1 + math.cos(math.pi * step / course.steps))
         share = min(1.0, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * cosine)
         answer_tokens = sum(len(row.answer) for row in rows)

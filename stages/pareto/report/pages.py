@@ -39,6 +39,7 @@ def _environment() -> Environment:
         wording.percent_range,
         wording.points,
         wording.ordinal,
+        wording.budget,
         wording.passes,
         wording.p_value,
     ):

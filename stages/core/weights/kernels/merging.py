@@ -59,12 +59,13 @@ def consensus(
     votes_by: Any, signs: bool, counts_by: Any, divided: bool, weights: Any, scale: Any, factor: Any,
     work: Any, words: Any,
 ) -> bool:  # fmt: skip
-    """The base plus the TIES consensus of deltas that are masked, rescaled or trimmed (ties.consensus).
+    """The base plus the TIES consensus of deltas that are rescaled and masked or trimmed (ties.consensus).
 
-    factors: per parent. bounds: [2 * parents], int32 patterns of the greatest magnitudes that are trimmed,
-    from the cut on and before it; empty for no trimming. cuts: flat indices. votes_by: weights of the votes,
-    of signs if `signs`. counts_by: what an agreeing entry adds to the divisor, if `divided`. factor: of the
-    layer. An input that is not finite may be outvoted: it is looked for.
+    No method does both: where there are masks, nothing is trimmed. factors: per parent. bounds: [2 *
+    parents], int32 patterns of the greatest magnitudes that are trimmed, from the cut on and before it;
+    empty for no trimming. cuts: flat indices. votes_by: weights of the votes, of signs if `signs`.
+    counts_by: what an agreeing entry adds to the divisor, if `divided`. factor: of the layer. An input that
+    is not finite may be outvoted: it is looked for.
     """
     wrong = False
     for a in range(0, len(out), CHUNK):

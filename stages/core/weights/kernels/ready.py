@@ -74,7 +74,7 @@ def for_job(plan: Plan, job: Job) -> list[Kernel]:
 def missing(plan: Plan) -> list[Kernel]:
     """The kernels that a plan can use and this machine has not compiled yet; none without numba."""
     place = folder()
-    return [] if place is None else [one for one in needed(plan) if not (place / one.file).exists()]
+    return [] if place is None else _lacking(place, needed(plan))
 
 
 def ensure(plan: Plan, on_compile: Callable[[int, int], None] | None = None) -> Path | None:
@@ -100,7 +100,7 @@ def _filled(kernels: Sequence[Kernel], on_compile: Callable[[int, int], None] | 
         if not _ours(place):
             return None
         with _turn:
-            lacking = [one for one in kernels if not (place / one.file).exists()]
+            lacking = _lacking(place, kernels)
             for done, one in enumerate(lacking, start=1):
                 from stages.core.weights.kernels import compiling
 
@@ -110,6 +110,10 @@ def _filled(kernels: Sequence[Kernel], on_compile: Callable[[int, int], None] | 
     except OSError:
         return None
     return place
+
+
+def _lacking(place: Path, kernels: Sequence[Kernel]) -> list[Kernel]:
+    return [one for one in kernels if not (place / one.file).exists()]
 
 
 def make(place: Path, one: Kernel, code: bytes) -> None:
